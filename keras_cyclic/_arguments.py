@@ -1,0 +1,138 @@
+"""Checks of constructor arguments, and the error texts that they make."""
+
+import itertools
+import math
+import numbers
+
+import numpy as np
+
+# Steps are compared and subtracted as int64; beyond 2**53 a float64, and so
+# every tool around Keras that logs or stores a step, no longer counts by ones.
+MAX_STEPS = 2**53
+
+
+def _received(name, value):
+    return f"Received: {name}={value!r}"
+
+
+def real(name, value, allowed="a finite number"):
+    """`value` as a finite Python float that float32 can hold."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"Argument `{name}` must be {allowed}, as a Python or NumPy number. "
+            f"{_received(name, value)} of type {type(value).__name__}"
+        )
+    value = float(value)
+    if not abs(value) <= float(np.finfo("float32").max):
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
+def rate(name, value):
+    """A learning rate: a finite number, 0 or more."""
+    allowed = "a finite learning rate of 0 or more"
+    value = real(name, value, allowed)
+    if value < 0:
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
+def rate_up_to(name, value, limit_name, limit):
+    """A learning rate that is not above `limit`, an argument checked before."""
+    value = rate(name, value)
+    if value > limit:
+        raise ValueError(
+            f"Argument `{name}` must not be above `{limit_name}`. "
+            f"Received: {name}={value!r}, {limit_name}={limit!r}"
+        )
+    return value
+
+
+def positive(name, value):
+    """A finite number above 0."""
+    allowed = "a finite number above 0"
+    value = real(name, value, allowed)
+    if value <= 0:
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
+def at_least_one(name, value):
+    """A finite number, 1 or more."""
+    allowed = "a finite number of 1 or more"
+    value = real(name, value, allowed)
+    if value < 1:
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
+def decay_factor(name, value):
+    """A factor that does not grow: above 0 and at most 1."""
+    allowed = "a factor above 0 and at most 1"
+    value = real(name, value, allowed)
+    if not 0 < value <= 1:
+        raise ValueError(
+            f"Argument `{name}` must be {allowed}: anything larger grows without bound. "
+            f"{_received(name, value)}"
+        )
+    return value
+
+
+def fraction(name, value):
+    """A share strictly between 0 and 1."""
+    allowed = "a share between 0 and 1, both excluded"
+    value = real(name, value, allowed)
+    if not 0 < value < 1:
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
+def length(name, value):
+    """A length in optimizer steps, as a Python int of 1 or more."""
+    allowed = "a positive whole number of optimizer steps"
+    error = f"Argument `{name}` must be {allowed}. {_received(name, value)}"
+    if isinstance(value, (bool, np.bool_)):
+        raise ValueError(error)
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{error} of type {type(value).__name__}")
+    if not math.isfinite(value) or value != int(value) or value < 1:
+        raise ValueError(error)
+    if value > MAX_STEPS:
+        raise ValueError(f"{error}. Lengths go up to 2**53 steps")
+    return int(value)
+
+
+def increasing_lengths(name, values):
+    """Steps that increase strictly, as a list of Python ints."""
+    if not isinstance(values, (list, tuple, np.ndarray)):
+        raise TypeError(
+            f"Argument `{name}` must be a list of steps. "
+            f"{_received(name, values)} of type {type(values).__name__}"
+        )
+    steps = [length(f"{name}[{i}]", value) for i, value in enumerate(values)]
+    if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+        raise ValueError(
+            f"Argument `{name}` must be steps in strictly increasing order. "
+            f"{_received(name, values)}"
+        )
+    return steps
+
+
+def boolean(name, value):
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"Argument `{name}` must be True or False. "
+            f"{_received(name, value)} of type {type(value).__name__}"
+        )
+    return bool(value)
+
+
+def choice(name, value, allowed):
+    """One of a few strings."""
+    if value not in list(allowed):
+        raise ValueError(
+            f"Argument `{name}` must be one of {', '.join(map(repr, allowed))}. "
+            f"{_received(name, value)}"
+        )
+    return value

@@ -1,0 +1,316 @@
+"""Profiles: how much of the way is done, as a function of the time gone.
+
+Every move between two rates is `start + (end - start) * profile(z)`, where the progress `z`
+goes from 0 to 1. A climb and a fall share one profile.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_cyclic import _arguments
+from keras_cyclic._config import Configurable
+from keras_cyclic._functions import check_saveable
+
+_PACKAGE = "keras_cyclic.profiles"
+
+
+class Profile(Configurable):
+    """Base class of the profiles.
+
+    A subclass implements `__call__(z)`, elementwise, with `profile(0) = 0` and `profile(1) = 1`.
+
+    A fall is computed from the share of it that is still ahead, `w = 1 - z`, because a clock
+    knows `w` from whole numbers: `1 - z` in float32 has lost its last digits where a rate comes
+    down to nothing. A subclass that has a closed form for `remaining` gives it there.
+    """
+
+    def __call__(self, z):
+        """How much of the way is done.
+
+        Args:
+            z: The progress, from 0 to 1: a float or a float tensor of any shape.
+
+        Returns:
+            The share of the way that is done, in the shape of `z`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `__call__(self, z)`.")
+
+    def remaining(self, w):
+        """How much of the way is left when the share `w` of the time is: `1 - profile(1 - w)`."""
+        return 1.0 - self(1.0 - w)
+
+    def rise(self, move, step, whole=1.0):
+        """The height at `step` of a move from 0 up to `whole`."""
+        return _times(self(move.done(step)), whole)
+
+    def fall(self, move, step):
+        """The height at `step` of a move from 1 down to 0."""
+        return self.remaining(move.left(step))
+
+
+class SymmetricProfile(Profile):
+    """A profile that looks the same from its end: `profile(1 - z) = 1 - profile(z)`."""
+
+    def remaining(self, w):
+        return self(w)
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class Linear(SymmetricProfile):
+    """The straight line.
+
+    ```
+    p(z) = z
+    ```
+
+    Example:
+
+    >>> import keras_cyclic as kc
+    >>> kc.profiles.Linear()(0.25)
+    0.25
+
+    Reference:
+
+    - [Smith, 2017](https://arxiv.org/abs/1506.01186)
+    """
+
+    def __call__(self, z):
+        return z
+
+    def rise(self, move, step, whole=1.0):
+        return move.done(step, whole)
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class Cosine(SymmetricProfile):
+    """Half a cosine wave: slow at both ends.
+
+    ```
+    p(z) = (1 - cos(pi z)) / 2
+    ```
+
+    Example:
+
+    >>> import keras_cyclic as kc
+    >>> round(float(kc.profiles.Cosine()(0.5)), 6)
+    0.5
+
+    Reference:
+
+    - [Loshchilov and Hutter, 2017](https://arxiv.org/abs/1608.03983)
+    """
+
+    def __call__(self, z):
+        # The same as (1 - cos(pi z)) / 2, but without the difference that cancels for small z.
+        return ops.square(ops.sin(z * (math.pi / 2)))
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class Exponential(Profile):
+    """Exponential approach: the steeper, the further away.
+
+    ```
+    p(z) = (1 - exp(-rate z)) / (1 - exp(-rate))    normalize=True
+    p(z) =  1 - exp(-rate z)                        normalize=False
+    ```
+
+    Args:
+        rate: A float above 0: how many times the distance shrinks by `e` over the move.
+            Defaults to `4.0`.
+        normalize: A boolean. With `False` the move ends at `1 - exp(-rate)` of the way, as a
+            plain exponential decay does, and not at its end. Defaults to `True`.
+
+    Raises:
+        ValueError: If `rate` is not a finite number above 0, or is over 80.
+        TypeError: If `rate` is not a number or `normalize` is not a boolean.
+
+    Example:
+
+    >>> import keras_cyclic as kc
+    >>> profile = kc.profiles.Exponential(rate=4.0)
+    >>> [round(float(profile(z)), 4) for z in (0.0, 0.5, 1.0)]
+    [0.0, 0.8808, 1.0]
+
+    Reference:
+
+    - [Chen, Wolfe and Kyrillidis, 2022](https://arxiv.org/abs/2107.04197)
+    """
+
+    def __init__(self, rate=4.0, normalize=True):
+        self.rate = _arguments.positive("rate", rate)
+        if self.rate > 80:
+            raise ValueError(
+                "Argument `rate` must be at most 80: exp(rate) must fit a float32, and the move "
+                f"is over in its first step long before that. Received: rate={rate!r}"
+            )
+        self.normalize = _arguments.boolean("normalize", normalize)
+
+    def __call__(self, z):
+        return ops.expm1(z * -self.rate) / (math.expm1(-self.rate) if self.normalize else -1.0)
+
+    def remaining(self, w):
+        if self.normalize:
+            return ops.expm1(w * self.rate) / math.expm1(self.rate)
+        return ops.exp(w * self.rate - self.rate)
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class REX(Profile):
+    """Reflected exponential: holds the rate up for long, then falls fast.
+
+    ```
+    1 - p(z) = (1 - z) / (beta + (1 - beta) (1 - z))
+    ```
+
+    Args:
+        beta: A float above 0 and at most 1, which makes it linear. The paper's is the default,
+            `0.5`; `0.1` turns the corner harder.
+
+    Raises:
+        ValueError: If `beta` is not above 0 and at most 1.
+        TypeError: If `beta` is not a number.
+
+    Example:
+
+    >>> import keras_cyclic as kc
+    >>> round(float(kc.profiles.REX()(0.5)), 4)
+    0.3333
+
+    Reference:
+
+    - [Chen, Wolfe and Kyrillidis, 2022](https://arxiv.org/abs/2107.04197)
+    """
+
+    def __init__(self, beta=0.5):
+        self.beta = _arguments.positive("beta", beta)
+        if self.beta > 1:
+            raise ValueError(
+                f"Argument `beta` must be above 0 and at most 1. Received: beta={beta!r}"
+            )
+
+    def __call__(self, z):
+        # A compiled division may round 1 up, and the denominator has its zero beyond.
+        return 1.0 - self.remaining(ops.maximum(1.0 - z, 0.0))
+
+    def remaining(self, w):
+        return w / (self.beta + (1.0 - self.beta) * w)
+
+    def rise(self, move, step, whole=1.0):
+        # Steep at the top, where only what is left is known well enough.
+        return _times(1.0 - self.fall(move, step), whole)
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class Polynomial(Profile):
+    """What is left falls with a power of the time left.
+
+    ```
+    1 - p(z) = (1 - z) ** power
+    ```
+
+    Args:
+        power: A float above 0. Defaults to `2.0`; `1.0` is linear, `0.5` the square root.
+
+    Raises:
+        ValueError: If `power` is not a finite number above 0.
+        TypeError: If `power` is not a number.
+
+    Example:
+
+    >>> import keras_cyclic as kc
+    >>> float(kc.profiles.Polynomial(power=2.0)(0.5))
+    0.75
+    """
+
+    def __init__(self, power=2.0):
+        self.power = _arguments.positive("power", power)
+
+    def __call__(self, z):
+        # A compiled division may round 1 up, and a negative number has no fractional power.
+        return -ops.expm1(self.power * ops.log1p(-ops.minimum(z, 1.0)))
+
+    def remaining(self, w):
+        return ops.power(w, self.power)
+
+    def rise(self, move, step, whole=1.0):
+        if self.power < 1:
+            # Steep at the top, where only what is left is known well enough.
+            return _times(1.0 - self.fall(move, step), whole)
+        return super().rise(move, step, whole)
+
+
+class _FunctionProfile(Profile):
+    """A user's registered function as a profile."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, z):
+        return self.function(z)
+
+
+_NAMED = {
+    "linear": Linear,
+    "cosine": Cosine,
+    "exponential": Exponential,
+    "rex": REX,
+    "polynomial": Polynomial,
+}
+
+
+def get(identifier):
+    """The profile that a name, a function or a profile stands for.
+
+    Args:
+        identifier: One of `"linear"`, `"cosine"`, `"exponential"`, `"rex"` and `"polynomial"`;
+            or a profile; or a function that maps a float tensor of progress in [0, 1] to the
+            share of the way that is done, written in `keras.ops` and registered with
+            `keras.saving.register_keras_serializable`.
+
+    Returns:
+        A profile: a callable.
+
+    Raises:
+        ValueError: If the name is unknown, if Keras could not save the function, or if the
+            function does not map 0 to 0 and 1 to 1.
+        TypeError: If it is none of these.
+
+    Example:
+
+    >>> import keras_cyclic as kc
+    >>> kc.profiles.get("rex")
+    REX()
+    """
+    if isinstance(identifier, Profile):
+        return identifier
+    if isinstance(identifier, str):
+        if identifier not in _NAMED:
+            raise ValueError(
+                f"Argument `profile` must be one of {', '.join(map(repr, _NAMED))}, a profile or "
+                f"a registered function. Received: profile={identifier!r}"
+            )
+        return _NAMED[identifier]()
+    if callable(identifier) and not isinstance(identifier, type):
+        check_saveable("profile", identifier)
+        _check_ends(identifier)
+        return _FunctionProfile(identifier)
+    raise TypeError(
+        f"Argument `profile` must be one of {', '.join(map(repr, _NAMED))}, a profile or a "
+        f"registered function. Received: profile={identifier!r} of type {type(identifier).__name__}"
+    )
+
+
+def _times(height, whole):
+    # An optimizer with weight decay evaluates the rate once a variable: no idle graph op.
+    return height if whole == 1.0 else height * whole
+
+
+def _check_ends(function):
+    ends = ops.convert_to_numpy(function(ops.convert_to_tensor([0.0, 1.0])))
+    if ends.shape != (2,) or not (abs(ends[0]) < 1e-3 and abs(ends[1] - 1) < 1e-3):
+        raise ValueError(
+            "Argument `profile` must map progress 0 to 0 and progress 1 to 1, element by element. "
+            f"Received: profile={function!r}, which maps [0.0, 1.0] to {ends.tolist()}"
+        )

@@ -1,0 +1,125 @@
+"""The base of all schedules, and the product that its `*` makes."""
+
+import numbers
+
+import keras
+from keras import ops
+
+from keras_cyclic import _arguments
+from keras_cyclic._config import Configurable
+from keras_cyclic.schedules.clock import integer_step, to_float
+
+KerasSchedule = keras.optimizers.schedules.LearningRateSchedule
+
+
+class Schedule(Configurable, KerasSchedule):
+    """Base class of the schedules in `keras_cyclic`.
+
+    A subclass keeps each constructor argument as an attribute of the same name, from which
+    `get_config`, `from_config` and `repr` follow, and implements `learning_rate(step)`.
+
+    A schedule can be multiplied by a number or by another schedule:
+
+    >>> import keras_cyclic as kc
+    >>> halved = 0.5 * kc.schedules.Constant(0.1)
+    >>> round(float(halved(0)), 6)
+    0.05
+    """
+
+    # NumPy's numbers would otherwise try to multiply a schedule as an array.
+    __array_ufunc__ = None
+
+    def __call__(self, step):
+        """The learning rate at `step`.
+
+        Args:
+            step: The optimizer's step, from 0: a Python int, a NumPy integer array or an
+                integer tensor, of any shape.
+
+        Returns:
+            The learning rate, a tensor of `keras.config.floatx()` in the shape of `step`.
+
+        Raises:
+            TypeError: If `step` is not an integer.
+            ValueError: If `step` is a negative Python int or holds one.
+        """
+        return ops.cast(self.learning_rate(integer_step(step)), keras.config.floatx())
+
+    def learning_rate(self, step):
+        """The formula of the schedule.
+
+        Args:
+            step: An integer tensor of any shape.
+
+        Returns:
+            A float tensor in the shape of `step`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement `learning_rate(self, step)`."
+        )
+
+    def __mul__(self, factor):
+        if isinstance(factor, (numbers.Real, KerasSchedule)):
+            return Product(self, factor)
+        return NotImplemented
+
+    __rmul__ = __mul__
+
+
+@keras.saving.register_keras_serializable(package="keras_cyclic")
+class Product(Schedule):
+    """A schedule times a number or times another schedule; what `*` makes.
+
+    ```
+    schedule(t) * factor        factor a number
+    schedule(t) * factor(t)     factor a schedule
+    ```
+
+    Args:
+        schedule: A `LearningRateSchedule`, of `keras_cyclic` or of Keras.
+        factor: A finite number of 0 or more, or a `LearningRateSchedule`.
+
+    Raises:
+        ValueError: If `factor` is negative or not finite.
+        TypeError: If `schedule` is not a schedule, or `factor` neither a schedule nor a number.
+
+    Example:
+
+    >>> import keras_cyclic as kc
+    >>> schedule = kc.schedules.LinearDecay(0.1, 100) * kc.schedules.StepDecay(1.0, 50)
+    >>> round(float(schedule(50)), 6)
+    0.005
+    """
+
+    def __init__(self, schedule, factor):
+        self.schedule = check_schedule("schedule", schedule)
+        if isinstance(factor, KerasSchedule):
+            self.factor = factor
+        else:
+            self.factor = _arguments.rate("factor", factor)
+
+    def learning_rate(self, step):
+        factor = self.factor if isinstance(self.factor, float) else evaluate(self.factor, step)
+        return evaluate(self.schedule, step) * factor
+
+
+def check_schedule(name, value):
+    """`value`, which must be a schedule, ours or any of Keras."""
+    if isinstance(value, KerasSchedule):
+        return value
+    raise TypeError(
+        f"Argument `{name}` must be a `keras.optimizers.schedules.LearningRateSchedule`; for a "
+        "fixed rate, `keras_cyclic.schedules.Constant(rate)`. "
+        f"Received: {name}={value!r} of type {type(value).__name__}"
+    )
+
+
+def evaluate(schedule, step):
+    """The rate of any schedule at an integer tensor of steps of any shape, in our float dtype."""
+    if isinstance(schedule, Schedule):
+        return schedule.learning_rate(step)
+    if len(step.shape) == 0:
+        return to_float(schedule(step))
+    # Schedules of Keras may branch on the step, which has one truth value only as a scalar.
+    rates = ops.vectorized_map(schedule, ops.reshape(step, (-1,)))
+    return to_float(ops.reshape(rates, ops.shape(step)))
