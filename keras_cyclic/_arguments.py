@@ -22,10 +22,9 @@ def real(name, value, allowed="a finite number"):
             f"Argument `{name}` must be {allowed}, as a Python or NumPy number. "
             f"{_received(name, value)} of type {type(value).__name__}"
         )
-    value = float(value)
-    if not abs(value) <= float(np.finfo("float32").max):
+    if not abs(float(value)) <= float(np.finfo("float32").max):
         raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
-    return value
+    return float(value)
 
 
 def rate(name, value):

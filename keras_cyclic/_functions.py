@@ -1,45 +1,47 @@
 """User functions: only those that Keras can save and load again."""
 
+import inspect
+
 import keras
 
 
 def check_saveable(name, function):
-    """Raises at once where saving the model would fail hours later.
+    """Raises at once where saving or loading the model would fail hours later.
 
     Args:
         name: The argument that the function came in, for the error text.
-        function: A callable.
+        function: A function, or an object that can be called.
+
+    Raises:
+        ValueError: If Keras could not save the function and load it again.
     """
-    label = getattr(function, "__name__", None)
-    if label is None:
-        _check_object(name, function)
-        return
-    if label == "<lambda>" or _loaded_again(function) is not function:
-        raise ValueError(
-            f"Argument `{name}` must be a function that Keras can save, and "
-            f"{_description(function)} is not registered. Define it with `def` and put "
-            '`@keras.saving.register_keras_serializable(package="my_package")` above it. '
-            f"Received: {name}={function!r}"
+    if _is_lambda(function):
+        raise ValueError(_how_to_register(name, function))
+    try:
+        loaded = keras.saving.deserialize_keras_object(
+            keras.saving.serialize_keras_object(function)
         )
-
-
-def _check_object(name, value):
-    try:
-        _loaded_again(value)
     except Exception as error:
-        raise ValueError(
-            f"Argument `{name}` must be a function or an object that Keras can save. Register "
-            "its class with `keras.saving.register_keras_serializable` and give it a "
-            f"`get_config` method. Received: {name}={value!r}"
-        ) from error
+        raise ValueError(_how_to_register(name, function)) from error
+    same = loaded is function if inspect.isfunction(function) else type(loaded) is type(function)
+    if not same:
+        raise ValueError(_how_to_register(name, function))
 
 
-def _loaded_again(function):
-    try:
-        return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(function))
-    except (TypeError, ValueError):
-        return None
+def _is_lambda(function):
+    return inspect.isfunction(function) and function.__name__ == "<lambda>"
 
 
-def _description(function):
-    return "a lambda" if function.__name__ == "<lambda>" else f"`{function.__name__}`"
+def _how_to_register(name, function):
+    if inspect.isfunction(function):
+        kind = "a lambda" if _is_lambda(function) else f"`{function.__name__}`"
+        advice = (
+            f"a function that Keras can save, and {kind} is not registered. Define it with `def` "
+            'and put `@keras.saving.register_keras_serializable(package="my_package")` above it.'
+        )
+    else:
+        advice = (
+            "a function that Keras can save, or an object of a class with `get_config` and "
+            "`from_config` that is registered with `keras.saving.register_keras_serializable`."
+        )
+    return f"Argument `{name}` must be {advice} Received: {name}={function!r}"

@@ -260,7 +260,7 @@ _NAMED = {
 }
 
 
-def get(identifier):
+def get(identifier, argument="profile"):
     """The profile that a name, a function or a profile stands for.
 
     Args:
@@ -268,6 +268,7 @@ def get(identifier):
             or a profile; or a function that maps a float tensor of progress in [0, 1] to the
             share of the way that is done, written in `keras.ops` and registered with
             `keras.saving.register_keras_serializable`.
+        argument: The name of the argument that it came in, for the error texts.
 
     Returns:
         A profile: a callable.
@@ -288,17 +289,18 @@ def get(identifier):
     if isinstance(identifier, str):
         if identifier not in _NAMED:
             raise ValueError(
-                f"Argument `profile` must be one of {', '.join(map(repr, _NAMED))}, a profile or "
-                f"a registered function. Received: profile={identifier!r}"
+                f"Argument `{argument}` must be one of {', '.join(map(repr, _NAMED))}, a profile "
+                f"or a registered function. Received: {argument}={identifier!r}"
             )
         return _NAMED[identifier]()
     if callable(identifier) and not isinstance(identifier, type):
-        check_saveable("profile", identifier)
-        _check_ends(identifier)
+        check_saveable(argument, identifier)
+        _check_ends(identifier, argument)
         return _FunctionProfile(identifier)
     raise TypeError(
-        f"Argument `profile` must be one of {', '.join(map(repr, _NAMED))}, a profile or a "
-        f"registered function. Received: profile={identifier!r} of type {type(identifier).__name__}"
+        f"Argument `{argument}` must be one of {', '.join(map(repr, _NAMED))}, a profile or a "
+        f"registered function. Received: {argument}={identifier!r} of type "
+        f"{type(identifier).__name__}"
     )
 
 
@@ -307,10 +309,10 @@ def _times(height, whole):
     return height if whole == 1.0 else height * whole
 
 
-def _check_ends(function):
+def _check_ends(function, argument):
     ends = ops.convert_to_numpy(function(ops.convert_to_tensor([0.0, 1.0])))
     if ends.shape != (2,) or not (abs(ends[0]) < 1e-3 and abs(ends[1] - 1) < 1e-3):
         raise ValueError(
-            "Argument `profile` must map progress 0 to 0 and progress 1 to 1, element by element. "
-            f"Received: profile={function!r}, which maps [0.0, 1.0] to {ends.tolist()}"
+            f"Argument `{argument}` must map progress 0 to 0 and progress 1 to 1, element by "
+            f"element. Received: {argument}={function!r}, which maps [0.0, 1.0] to {ends.tolist()}"
         )

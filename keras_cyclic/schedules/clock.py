@@ -22,7 +22,7 @@ def integer_step(step):
     Returns:
         An int64 tensor; int32 on JAX.
     """
-    if isinstance(step, (int, list, tuple, np.ndarray, np.generic)):
+    if isinstance(step, (int, float, list, tuple, range, np.ndarray, np.generic)):
         return _from_numpy(step)
     step = ops.convert_to_tensor(step)
     dtype = keras.backend.standardize_dtype(step.dtype)

@@ -63,7 +63,7 @@ class WarmupStableDecay(Schedule):
         self.decay_steps = _arguments.length("decay_steps", decay_steps)
         self.final_lr = _arguments.rate_up_to("final_lr", final_lr, "max_lr", self.max_lr)
         self.decay_profile = decay_profile
-        self._profile = profiles.get(decay_profile)
+        self._profile = profiles.get(decay_profile, "decay_profile")
         self._decay_start = self.warmup_steps + self.stable_steps
         self._decay_end = self._decay_start + self.decay_steps
         self._rise = Move(0, self.warmup_steps)

@@ -1,0 +1,304 @@
+"""Bad input is refused at construction, and the error says what to do."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+import keras_cyclic as kc
+
+s = kc.schedules
+constant = s.Constant(0.1)
+
+# A call that works for each constructor, to which one bad argument is put.
+GOOD = {
+    s.Cyclical: {"base_lr": 0.1, "max_lr": 0.2, "step_size": 10},
+    s.Triangular: {"base_lr": 0.1, "max_lr": 0.2, "step_size": 10},
+    s.Triangular2: {"base_lr": 0.1, "max_lr": 0.2, "step_size": 10},
+    s.ExpRange: {"base_lr": 0.1, "max_lr": 0.2, "step_size": 10, "gamma": 0.99},
+    s.OneCycle: {"max_lr": 0.2, "total_steps": 100},
+    s.Decay: {"initial_lr": 0.2, "final_lr": 0.1, "decay_steps": 10},
+    s.LinearDecay: {"initial_lr": 0.2, "decay_steps": 10},
+    s.CosineAnnealing: {"initial_lr": 0.2, "decay_steps": 10},
+    s.PolynomialDecay: {"initial_lr": 0.2, "decay_steps": 10},
+    s.REX: {"initial_lr": 0.2, "decay_steps": 10},
+    s.StepDecay: {"initial_lr": 0.2, "step_size": 10},
+    s.MultiStepDecay: {"initial_lr": 0.2, "milestones": [10, 20]},
+    s.ExponentialDecay: {"initial_lr": 0.2, "decay_steps": 10, "decay_rate": 0.9},
+    s.InverseSquareRootDecay: {"initial_lr": 0.2, "decay_steps": 10},
+    s.CosineAnnealingWarmRestarts: {"initial_lr": 0.2, "first_decay_steps": 10},
+    s.WarmupStableDecay: {"max_lr": 0.2, "warmup_steps": 1, "stable_steps": 1, "decay_steps": 1},
+    s.Constant: {"lr": 0.1},
+    s.Warmup: {"schedule": constant, "warmup_steps": 10},
+    s.Sequential: {"schedules": [constant, constant], "boundaries": [10]},
+    s.Sampled: {"schedule": constant, "every": 10},
+    s.Product: {"schedule": constant, "factor": 2.0},
+    kc.profiles.Exponential: {},
+    kc.profiles.REX: {},
+    kc.profiles.Polynomial: {},
+}
+RATES = ("base_lr", "max_lr", "initial_lr", "final_lr", "lr", "factor")
+LENGTHS = (
+    "step_size",
+    "step_size_down",
+    "total_steps",
+    "decay_steps",
+    "first_decay_steps",
+    "warmup_steps",
+    "stable_steps",
+    "every",
+)
+FACTORS = ("gamma", "decay_rate", "m_mul")
+
+
+def argument_names(cls):
+    return cls._arguments().keys()
+
+
+def pairs(names):
+    return [(cls, name) for cls in GOOD for name in argument_names(cls) if name in names]
+
+
+def refused(cls, error, **bad):
+    with pytest.raises(error) as raised:
+        cls(**(GOOD[cls] | bad))
+    message = str(raised.value)
+    for name in bad:
+        assert f"`{name}" in message or f"{name}=" in message, message
+    assert "eceived" in message, message
+    return message
+
+
+def test_every_public_schedule_is_tried():
+    public = {getattr(s, name) for name in s.__all__} - {s.Schedule, s.Wave}
+    assert public <= set(GOOD)
+    for cls, arguments in GOOD.items():
+        cls(**arguments)
+
+
+@pytest.mark.parametrize(("cls", "name"), pairs(RATES))
+def test_rates(cls, name):
+    for value in (-0.1, float("nan"), float("inf"), -float("inf"), 1e39, np.float32("nan")):
+        message = refused(cls, ValueError, **{name: value})
+        assert repr(value) in message
+    for value in ("0.1", None, [0.1], True, 1j):
+        if name == "final_lr" and value is None:
+            continue
+        refused(cls, TypeError, **{name: value})
+
+
+@pytest.mark.parametrize(("cls", "name"), pairs(LENGTHS))
+def test_lengths(cls, name):
+    for value in (True, False, float("nan"), float("inf"), 0, -1, 2.5, 2**53 + 2, np.int64(0)):
+        message = refused(cls, ValueError, **{name: value})
+        assert "positive whole number of optimizer steps" in message
+        assert repr(value) in message
+    for value in ("10", [10], None, 1j):
+        if name == "step_size_down" and value is None:
+            continue
+        refused(cls, TypeError, **{name: value})
+
+
+@pytest.mark.parametrize(("cls", "name"), pairs(LENGTHS))
+def test_whole_numbers_of_any_type_are_lengths(cls, name):
+    for value in (7, 7.0, np.int32(7), np.float64(7)):
+        kept = getattr(cls(**(GOOD[cls] | {name: value})), name)
+        assert kept == 7
+        assert type(kept) is int
+
+
+@pytest.mark.parametrize(("cls", "name"), pairs(FACTORS))
+def test_factors(cls, name):
+    for value in (0, -0.5, 1.0001, float("nan"), float("inf")):
+        refused(cls, ValueError, **{name: value})
+    for value in ("0.5", None, True):
+        refused(cls, TypeError, **{name: value})
+    cls(**(GOOD[cls] | {name: 1}))
+
+
+@pytest.mark.parametrize(
+    ("cls", "low", "high"),
+    [
+        (s.Cyclical, "base_lr", "max_lr"),
+        (s.Triangular, "base_lr", "max_lr"),
+        (s.Triangular2, "base_lr", "max_lr"),
+        (s.ExpRange, "base_lr", "max_lr"),
+        (s.Decay, "final_lr", "initial_lr"),
+        (s.LinearDecay, "final_lr", "initial_lr"),
+        (s.CosineAnnealing, "final_lr", "initial_lr"),
+        (s.PolynomialDecay, "final_lr", "initial_lr"),
+        (s.REX, "final_lr", "initial_lr"),
+        (s.CosineAnnealingWarmRestarts, "final_lr", "initial_lr"),
+        (s.WarmupStableDecay, "final_lr", "max_lr"),
+    ],
+)
+def test_the_low_rate_may_not_be_above_the_high_one(cls, low, high):
+    message = refused(cls, ValueError, **{low: 0.3, high: 0.25})
+    assert f"`{low}` must not be above `{high}`" in message
+    assert f"{low}=0.3" in message
+    assert f"{high}=0.25" in message
+    cls(**(GOOD[cls] | {low: 0.25, high: 0.25}))
+
+
+def test_warm_up_may_not_go_down():
+    message = refused(s.Warmup, ValueError, initial_lr=0.2)
+    assert "`schedule(0)`" in message
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.1, 1.5, float("nan")])
+def test_pct_start(value):
+    assert "between 0 and 1" in refused(s.OneCycle, ValueError, pct_start=value)
+
+
+@pytest.mark.parametrize("value", [0, 0.5, -1, float("nan"), float("inf")])
+def test_div_factor(value):
+    refused(s.OneCycle, ValueError, div_factor=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), 1e-3])
+def test_final_div_factor(value):
+    refused(s.OneCycle, ValueError, final_div_factor=value)
+    s.OneCycle(0.1, 100, final_div_factor=0.04)
+
+
+def test_three_phase():
+    refused(s.OneCycle, TypeError, three_phase="yes")
+
+
+@pytest.mark.parametrize("value", [[20, 10], [10, 10], [0, 10], [1.5], [True], [-1], [2**54]])
+def test_milestones(value):
+    refused(s.MultiStepDecay, ValueError, milestones=value)
+
+
+@pytest.mark.parametrize("value", [10, "10", None, {10}, ["10"]])
+def test_milestones_of_a_wrong_type(value):
+    refused(s.MultiStepDecay, TypeError, milestones=value)
+
+
+@pytest.mark.parametrize("value", [[], [10, 20], [0], [2.5]])
+def test_boundaries(value):
+    refused(s.Sequential, ValueError, boundaries=value)
+
+
+def test_boundaries_of_no_schedule():
+    with pytest.raises(ValueError, match="one entry fewer"):
+        s.Sequential([], [])
+
+
+@pytest.mark.parametrize("value", [0.1, None, "Constant", lambda step: 0.1])
+def test_a_part_must_be_a_schedule(value):
+    for cls in (s.Warmup, s.Sampled, s.Product):
+        assert "Constant(rate)" in refused(cls, TypeError, schedule=value)
+    with pytest.raises(TypeError, match=r"schedules\[1\].*Constant\(rate\)"):
+        s.Sequential([constant, value], [10])
+    refused(s.Sequential, TypeError, schedules=value)
+
+
+@pytest.mark.parametrize("value", [0.99, 0, float("nan"), -1, 1.00001])
+def test_t_mul(value):
+    message = refused(s.CosineAnnealingWarmRestarts, ValueError, t_mul=value)
+    assert "t_mul" in message
+
+
+def test_products():
+    for value in ("2", None, [1, 2], 1j):
+        with pytest.raises(TypeError):
+            constant * value
+        with pytest.raises(TypeError):
+            value * constant
+    for value in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="`factor`"):
+            constant * value
+    with pytest.raises(TypeError):
+        constant * True
+
+
+@keras.saving.register_keras_serializable(package="test_bad_input")
+def fine(x):
+    return x
+
+
+def not_registered(x):
+    return x
+
+
+class NotRegistered:
+    def __call__(self, x):
+        return x
+
+
+@keras.saving.register_keras_serializable(package="test_bad_input")
+def stuck(x):
+    return 0.5 * x
+
+
+@keras.saving.register_keras_serializable(package="test_bad_input")
+def one_number(x):
+    return 1.0
+
+
+FUNCTION_ARGUMENTS = [
+    (cls, name)
+    for cls in GOOD
+    for name in argument_names(cls)
+    if name in ("profile", "decay_profile", "scale_fn")
+]
+
+
+@pytest.mark.parametrize(("cls", "name"), FUNCTION_ARGUMENTS)
+def test_functions_that_keras_could_not_save(cls, name):
+    for value in (lambda x: x, not_registered, functools.partial(fine), NotRegistered(), np.tanh):
+        message = refused(cls, ValueError, **{name: value})
+        assert "register_keras_serializable" in message
+    cls(**(GOOD[cls] | {name: fine}))
+
+
+@pytest.mark.parametrize(("cls", "name"), FUNCTION_ARGUMENTS)
+def test_names_that_are_unknown(cls, name):
+    message = refused(cls, ValueError, **{name: "cubic"})
+    known = ("constant", "halve") if name == "scale_fn" else ("linear", "cosine", "rex")
+    assert all(repr(word) in message for word in known)
+    for value in (None, 3, kc.profiles.Linear):
+        refused(cls, TypeError, **{name: value})
+
+
+@pytest.mark.parametrize("function", [stuck, one_number])
+def test_profiles_that_do_not_go_from_0_to_1(function):
+    with pytest.raises(ValueError, match="progress 0 to 0 and progress 1 to 1"):
+        kc.profiles.get(function)
+
+
+def test_scale_mode():
+    refused(s.Cyclical, ValueError, scale_mode="epoch")
+
+
+@pytest.mark.parametrize("value", [("linear",), ("linear", "cosine", "rex"), []])
+def test_a_pair_of_profiles(value):
+    refused(s.OneCycle, ValueError, profile=value)
+
+
+@pytest.mark.parametrize(
+    ("profile", "bad"),
+    [
+        (kc.profiles.Exponential, {"rate": 0}),
+        (kc.profiles.Exponential, {"rate": 81}),
+        (kc.profiles.Exponential, {"rate": -1}),
+        (kc.profiles.REX, {"beta": 0}),
+        (kc.profiles.REX, {"beta": 1.5}),
+        (kc.profiles.Polynomial, {"power": 0}),
+        (kc.profiles.Polynomial, {"power": float("inf")}),
+    ],
+)
+def test_profile_arguments(profile, bad):
+    refused(profile, ValueError, **bad)
+    refused(profile, TypeError, **dict.fromkeys(bad, "2"))
+
+
+def test_normalize():
+    refused(kc.profiles.Exponential, TypeError, normalize=1)
+
+
+def test_an_unknown_argument_of_a_saved_config():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'step_sise'"):
+        s.Triangular.from_config({"base_lr": 0.1, "max_lr": 0.2, "step_sise": 3})

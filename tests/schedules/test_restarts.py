@@ -1,0 +1,51 @@
+"""Warm restarts: whole numbers of steps, exactly."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import keras_cyclic as kc
+from tests.schedules.policies import restarts
+
+WarmRestarts = kc.schedules.CosineAnnealingWarmRestarts
+
+
+def test_the_lengths_that_the_docstring_promises():
+    rates = np.asarray(WarmRestarts(1.0, 5, t_mul=1.5)(np.arange(80)))
+    (starts,) = np.nonzero(rates == 1.0)
+    assert np.diff(starts).tolist() == [5, 8, 11, 17, 25]
+
+
+@given(first=st.integers(1, 10**6), quarters=st.integers(5, 16))
+def test_restarts_are_exact_up_to_2_to_the_53(first, quarters):
+    t_mul = quarters / 4
+    starts = np.array([start for start in restarts(first, t_mul) if start <= 2**53])
+    schedule = WarmRestarts(1.0, first, t_mul=t_mul)
+    np.testing.assert_array_equal(schedule(starts), np.ones(len(starts), "float32"))
+    lengths = np.diff(starts)
+    before = np.asarray(schedule(starts[1:] - 1), "float64")
+    np.testing.assert_allclose(before, np.sin(np.pi / 2 / lengths) ** 2, rtol=2e-6)
+
+
+def test_keras_restarts_a_step_early_here_and_we_do_not():
+    last_of_a_cycle = 16_382_999
+    assert float(keras.optimizers.schedules.CosineDecayRestarts(0.1, 1000)(last_of_a_cycle)) > 0.09
+    ours = WarmRestarts(0.1, 1000, t_mul=2.0)
+    assert float(ours(last_of_a_cycle)) < 1e-12
+    assert float(ours(last_of_a_cycle + 1)) == np.float32(0.1)
+
+
+def test_peaks_shrink_to_the_lowest_rate_and_no_further():
+    schedule = WarmRestarts(0.8, 10, m_mul=0.5, final_lr=0.15)
+    peaks = np.asarray(schedule(np.arange(6) * 10))
+    np.testing.assert_allclose(peaks, [0.8, 0.4, 0.2, 0.15, 0.15, 0.15], rtol=1e-6)
+    assert np.asarray(schedule(np.arange(100))).min() >= np.float32(0.15)
+
+
+def test_a_factor_close_to_1_is_fine_until_there_would_be_too_many_restarts():
+    schedule = WarmRestarts(1.0, 100, t_mul=1.001)
+    assert float(schedule(200)) == 1.0
+    with pytest.raises(ValueError, match=r"`t_mul` must be 1 or so large.*t_mul=1\.00001"):
+        WarmRestarts(1.0, 100, t_mul=1.00001)
