@@ -73,7 +73,7 @@ def test_a_rise(profile, curve, length, share):
 
 
 def test_the_published_values_of_rex():
-    """The paper's REX at half time is at two thirds; the repository's, beta 0.1, at ten elevenths."""
+    """At half time the paper's REX is at two thirds, and that of beta 0.1 at ten elevenths."""
     assert float(profiles.REX()(0.5)) == pytest.approx(1 / 3)
     assert float(profiles.REX(beta=0.1)(0.5)) == pytest.approx(1 / 11)
 

@@ -14,10 +14,10 @@ from torch.optim import lr_scheduler
 warnings.simplefilter("ignore")
 
 
-def rates(make, steps, lr):
+def rates(scheduler_class, steps, lr, **arguments):
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=lr, momentum=0.9)
-    scheduler = make(optimizer)
+    scheduler = scheduler_class(optimizer, **arguments)
     values = []
     for step in range(steps):
         values.append(optimizer.param_groups[0]["lr"])
@@ -48,34 +48,21 @@ def cases(rng):
             }
             steps = 3 * (up + (arguments["step_size_down"] or up)) + 3
             values = rates(
-                lambda o: lr_scheduler.CyclicLR(o, mode=mode, cycle_momentum=False, **arguments),
-                steps,
-                0.1,
+                lr_scheduler.CyclicLR, steps, 0.1, mode=mode, cycle_momentum=False, **arguments
             )
             yield f"CyclicLR/{mode}", arguments, values
-    for scale_mode in ("cycle", "iterations"):
-        for name, scale_fn in (("halved", halved), ("wobbling", wobbling)):
-            if name == "halved" and scale_mode == "iterations":
-                continue
-            arguments = {"base_lr": 0.01, "max_lr": 0.2, "step_size_up": 5, "step_size_down": 8}
-            values = rates(
-                lambda o: lr_scheduler.CyclicLR(
-                    o,
-                    scale_fn=scale_fn,
-                    scale_mode=scale_mode,
-                    cycle_momentum=False,
-                    **arguments,
-                ),
-                45,
-                0.1,
-            )
-            yield f"CyclicLR/{name}/{scale_mode}", arguments, values
+    for scale_fn, scale_mode in ((halved, "cycle"), (wobbling, "cycle"), (wobbling, "iterations")):
+        arguments = {"base_lr": 0.01, "max_lr": 0.2, "step_size_up": 5, "step_size_down": 8}
+        scaling = {"scale_fn": scale_fn, "scale_mode": scale_mode}
+        values = rates(lr_scheduler.CyclicLR, 45, 0.1, cycle_momentum=False, **scaling, **arguments)
+        yield f"CyclicLR/{scale_fn.__name__}/{scale_mode}", arguments, values
     for three_phase in (False, True):
         for strategy in ("cos", "linear"):
             for _ in range(15):
+                steps = rng.randint(4, 150)
                 arguments = {
                     "max_lr": rng.uniform(0.001, 2.0),
-                    "total_steps": rng.randint(4, 150),
+                    "total_steps": steps,
                     "pct_start": rng.uniform(0.05, 0.49 if three_phase else 0.95),
                     "div_factor": rng.uniform(1.0, 50.0),
                     "final_div_factor": 10 ** rng.uniform(0, 5),
@@ -83,9 +70,7 @@ def cases(rng):
                     "three_phase": three_phase,
                 }
                 values = rates(
-                    lambda o: lr_scheduler.OneCycleLR(o, cycle_momentum=False, **arguments),
-                    arguments["total_steps"],
-                    0.1,
+                    lr_scheduler.OneCycleLR, steps, 0.1, cycle_momentum=False, **arguments
                 )
                 yield "OneCycleLR", arguments, values
     for _ in range(20):
@@ -96,20 +81,16 @@ def cases(rng):
         }
         steps = 3 + sum(arguments["T_0"] * arguments["T_mult"] ** n for n in range(4))
         lr = rng.uniform(0.05, 1.0)
-        values = rates(
-            lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, **arguments), steps, lr
-        )
+        values = rates(lr_scheduler.CosineAnnealingWarmRestarts, steps, lr, **arguments)
         yield "CosineAnnealingWarmRestarts", {"lr": lr, **arguments}, values
     for _ in range(12):
         arguments = {"step_size": rng.randint(1, 30), "gamma": rng.uniform(0.1, 1.0)}
-        values = rates(
-            lambda o: lr_scheduler.StepLR(o, **arguments), 4 * arguments["step_size"] + 2, 0.3
-        )
+        values = rates(lr_scheduler.StepLR, 4 * arguments["step_size"] + 2, 0.3, **arguments)
         yield "StepLR", {"lr": 0.3, **arguments}, values
     for _ in range(12):
         milestones = sorted(rng.sample(range(1, 100), rng.randint(1, 6)))
         arguments = {"milestones": milestones, "gamma": rng.uniform(0.1, 1.0)}
-        values = rates(lambda o: lr_scheduler.MultiStepLR(o, **arguments), 105, 0.3)
+        values = rates(lr_scheduler.MultiStepLR, 105, 0.3, **arguments)
         yield "MultiStepLR", {"lr": 0.3, **arguments}, values
 
 

@@ -217,7 +217,8 @@ def test_another_process_goes_on_bit_for_bit(tmp_path):
         x, y = rng.normal(size=(40, 4)), rng.normal(size=(40, 1))
         if start == "new":
             schedule = kc.schedules.Warmup(kc.schedules.Triangular2(0.001, 0.05, 7), 3)
-            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)])
+            layers = [keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)]
+            model = keras.Sequential(layers)
             model.compile(keras.optimizers.Adam(schedule), keras.losses.MeanSquaredError())
         else:
             model = keras.saving.load_model(start)
