@@ -130,8 +130,8 @@ class Exponential(Profile):
 
     >>> import keras_cyclic as kc
     >>> profile = kc.profiles.Exponential(rate=4.0)
-    >>> [round(float(profile(z)), 4) for z in (0.0, 0.5, 1.0)]
-    [0.0, 0.8808, 1.0]
+    >>> [round(float(profile(z)), 4) for z in (0.25, 0.5, 1.0)]
+    [0.6439, 0.8808, 1.0]
 
     Reference:
 
