@@ -20,7 +20,7 @@ def integer_step(step):
         step: A Python int, a NumPy integer array or an integer tensor, of any shape.
 
     Returns:
-        An int64 tensor; int32 on JAX.
+        An int64 tensor on TensorFlow; int32, as `optimizer.iterations` is, on JAX and PyTorch.
     """
     if isinstance(step, (int, float, list, tuple, range, np.ndarray, np.generic)):
         return _from_numpy(step)
@@ -31,7 +31,7 @@ def integer_step(step):
             "Argument `step` must be an integer: a float has lost the phase of a long training. "
             f"Received: step of dtype {dtype}"
         )
-    return step if dtype == "int64" else ops.cast(step, _step_dtype())
+    return step if dtype == _step_dtype() else ops.cast(step, _step_dtype())
 
 
 def _from_numpy(step):
@@ -51,7 +51,8 @@ def _from_numpy(step):
 
 
 def _step_dtype():
-    return "int32" if keras.backend.backend() == "jax" else "int64"
+    # Keras's type promotion makes int32 of int64 on the other backends.
+    return "int64" if keras.backend.backend() == "tensorflow" else "int32"
 
 
 def to_float(steps):
