@@ -1,7 +1,6 @@
 """Checks of constructor arguments, and the error texts that they make."""
 
 import itertools
-import math
 import numbers
 
 import numpy as np
@@ -22,7 +21,7 @@ def real(name, value, allowed="a finite number"):
             f"Argument `{name}` must be {allowed}, as a Python or NumPy number. "
             f"{_received(name, value)} of type {type(value).__name__}"
         )
-    if not abs(float(value)) <= float(np.finfo("float32").max):
+    if not abs(value) <= float(np.finfo("float32").max):
         raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
     return float(value)
 
@@ -52,6 +51,15 @@ def positive(name, value):
     allowed = "a finite number above 0"
     value = real(name, value, allowed)
     if value <= 0:
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
+def between(name, value, low, high):
+    """A number within bounds, both of which it may be."""
+    allowed = f"a number from {low:g} to {high:g}"
+    value = real(name, value, allowed)
+    if not low <= value <= high:
         raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
     return value
 
@@ -94,10 +102,10 @@ def length(name, value):
         raise ValueError(error)
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{error} of type {type(value).__name__}")
-    if not math.isfinite(value) or value != int(value) or value < 1:
-        raise ValueError(error)
     if value > MAX_STEPS:
         raise ValueError(f"{error}. Lengths go up to 2**53 steps")
+    if not value >= 1 or value != int(value):
+        raise ValueError(error)
     return int(value)
 
 
@@ -129,6 +137,11 @@ def boolean(name, value):
 
 def choice(name, value, allowed):
     """One of a few strings."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"Argument `{name}` must be a string. "
+            f"{_received(name, value)} of type {type(value).__name__}"
+        )
     if value not in list(allowed):
         raise ValueError(
             f"Argument `{name}` must be one of {', '.join(map(repr, allowed))}. "

@@ -41,13 +41,21 @@ class Profile(Configurable):
         """How much of the way is left when the share `w` of the time is: `1 - profile(1 - w)`."""
         return 1.0 - self(1.0 - w)
 
+    def within(self, share):
+        """`share`, kept from going beyond 1.
+
+        A schedule computes its rises and falls at all steps and then chooses between them. What
+        it drops must be finite all the same, or a search for NaN ends there.
+        """
+        return ops.minimum(share, 1.0)
+
     def rise(self, move, step, whole=1.0):
         """The height at `step` of a move from 0 up to `whole`."""
-        return _times(self(move.done(step)), whole)
+        return _times(self(self.within(move.done(step))), whole)
 
     def fall(self, move, step):
         """The height at `step` of a move from 1 down to 0."""
-        return self.remaining(move.left(step))
+        return self.remaining(self.within(move.left(step)))
 
 
 class SymmetricProfile(Profile):
@@ -55,6 +63,9 @@ class SymmetricProfile(Profile):
 
     def remaining(self, w):
         return self(w)
+
+    def within(self, share):
+        return share  # Linear and cosine are finite everywhere.
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -117,13 +128,13 @@ class Exponential(Profile):
     ```
 
     Args:
-        rate: A float above 0: how many times the distance shrinks by `e` over the move.
+        rate: A float from 1e-6 to 80: how many times the distance shrinks by `e` over the move.
             Defaults to `4.0`.
         normalize: A boolean. With `False` the move ends at `1 - exp(-rate)` of the way, as a
             plain exponential decay does, and not at its end. Defaults to `True`.
 
     Raises:
-        ValueError: If `rate` is not a finite number above 0, or is over 80.
+        ValueError: If `rate` is not from 1e-6 to 80.
         TypeError: If `rate` is not a number or `normalize` is not a boolean.
 
     Example:
@@ -139,12 +150,8 @@ class Exponential(Profile):
     """
 
     def __init__(self, rate=4.0, normalize=True):
-        self.rate = _arguments.positive("rate", rate)
-        if self.rate > 80:
-            raise ValueError(
-                "Argument `rate` must be at most 80: exp(rate) must fit a float32, and the move "
-                f"is over in its first step long before that. Received: rate={rate!r}"
-            )
+        # Beyond, exp(rate) or the difference of exp(-rate) from 1 does not fit a float32.
+        self.rate = _arguments.between("rate", rate, 1e-6, 80.0)
         self.normalize = _arguments.boolean("normalize", normalize)
 
     def __call__(self, z):
@@ -154,6 +161,15 @@ class Exponential(Profile):
         if self.normalize:
             return ops.expm1(w * self.rate) / math.expm1(self.rate)
         return ops.exp(w * self.rate - self.rate)
+
+    def fall(self, move, step):
+        if self.rate <= _STEEP:
+            return super().fall(move, step)
+        # Steep at the start, where only what is done is known well enough.
+        left = ops.exp(ops.maximum(move.done(step), 0.0) * -self.rate)
+        if not self.normalize:
+            return left
+        return ops.maximum(left - math.exp(-self.rate), 0.0) / -math.expm1(-self.rate)
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -165,11 +181,11 @@ class REX(Profile):
     ```
 
     Args:
-        beta: A float above 0 and at most 1, which makes it linear. The paper's is the default,
-            `0.5`; `0.1` turns the corner harder.
+        beta: A float from 1e-6 to 1, which makes it linear. The paper's is the default, `0.5`;
+            `0.1` turns the corner harder.
 
     Raises:
-        ValueError: If `beta` is not above 0 and at most 1.
+        ValueError: If `beta` is not from 1e-6 to 1.
         TypeError: If `beta` is not a number.
 
     Example:
@@ -184,11 +200,7 @@ class REX(Profile):
     """
 
     def __init__(self, beta=0.5):
-        self.beta = _arguments.positive("beta", beta)
-        if self.beta > 1:
-            raise ValueError(
-                f"Argument `beta` must be above 0 and at most 1. Received: beta={beta!r}"
-            )
+        self.beta = _arguments.between("beta", beta, 1e-6, 1.0)
 
     def __call__(self, z):
         # A compiled division may round 1 up, and the denominator has its zero beyond.
@@ -197,9 +209,12 @@ class REX(Profile):
     def remaining(self, w):
         return w / (self.beta + (1.0 - self.beta) * w)
 
+    def within(self, share):
+        return share  # Finite for all that is above 0.
+
     def rise(self, move, step, whole=1.0):
         # Steep at the top, where only what is left is known well enough.
-        return _times(1.0 - self.fall(move, step), whole)
+        return _times(1.0 - self.remaining(ops.maximum(move.left(step), 0.0)), whole)
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -211,10 +226,11 @@ class Polynomial(Profile):
     ```
 
     Args:
-        power: A float above 0. Defaults to `2.0`; `1.0` is linear, `0.5` the square root.
+        power: A float from 1e-3 to 1e3. Defaults to `2.0`; `1.0` is linear, `0.5` the square
+            root.
 
     Raises:
-        ValueError: If `power` is not a finite number above 0.
+        ValueError: If `power` is not from 1e-3 to 1e3.
         TypeError: If `power` is not a number.
 
     Example:
@@ -225,11 +241,11 @@ class Polynomial(Profile):
     """
 
     def __init__(self, power=2.0):
-        self.power = _arguments.positive("power", power)
+        self.power = _arguments.between("power", power, 1e-3, 1e3)
 
     def __call__(self, z):
         # A compiled division may round 1 up, and a negative number has no fractional power.
-        return -ops.expm1(self.power * ops.log1p(-ops.minimum(z, 1.0)))
+        return 1.0 - self.remaining(ops.maximum(1.0 - z, 0.0))
 
     def remaining(self, w):
         return ops.power(w, self.power)
@@ -237,11 +253,27 @@ class Polynomial(Profile):
     def rise(self, move, step, whole=1.0):
         if self.power < 1:
             # Steep at the top, where only what is left is known well enough.
-            return _times(1.0 - self.fall(move, step), whole)
-        return super().rise(move, step, whole)
+            return _times(1.0 - self.remaining(ops.maximum(move.left(step), 0.0)), whole)
+        return _times(-ops.expm1(self._log_of_left(move, step)), whole)
+
+    def fall(self, move, step):
+        if self.power <= _STEEP:
+            return super().fall(move, step)
+        # Steep at the start, where only what is done is known well enough.
+        return ops.exp(self._log_of_left(move, step))
+
+    def _log_of_left(self, move, step):
+        # The last float32 below 1 stands for 1, whose logarithm here would be infinite.
+        done = ops.minimum(ops.maximum(move.done(step), 0.0), 1.0 - 2.0**-24)
+        return self.power * ops.log1p(-done)
 
 
-class _FunctionProfile(Profile):
+# The slope at the start from which a fall is computed from what is done, not from what is left.
+_STEEP = 4.0
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class FunctionProfile(Profile):
     """A user's registered function as a profile."""
 
     def __init__(self, function):
@@ -285,6 +317,8 @@ def get(identifier, argument="profile"):
     REX()
     """
     if isinstance(identifier, Profile):
+        if type(identifier) not in _NAMED.values():
+            check_saveable(argument, identifier)
         return identifier
     if isinstance(identifier, str):
         if identifier not in _NAMED:
@@ -296,7 +330,7 @@ def get(identifier, argument="profile"):
     if callable(identifier) and not isinstance(identifier, type):
         check_saveable(argument, identifier)
         _check_ends(identifier, argument)
-        return _FunctionProfile(identifier)
+        return FunctionProfile(identifier)
     raise TypeError(
         f"Argument `{argument}` must be one of {', '.join(map(repr, _NAMED))}, a profile or a "
         f"registered function. Received: {argument}={identifier!r} of type "
@@ -310,7 +344,13 @@ def _times(height, whole):
 
 
 def _check_ends(function, argument):
-    ends = ops.convert_to_numpy(function(ops.convert_to_tensor([0.0, 1.0])))
+    try:
+        ends = ops.convert_to_numpy(function(ops.convert_to_tensor([0.0, 1.0], "float32")))
+    except Exception as error:
+        raise ValueError(
+            f"Argument `{argument}` must be a function of one float tensor. "
+            f"Received: {argument}={function!r}, which raises {error!r}"
+        ) from error
     if ends.shape != (2,) or not (abs(ends[0]) < 1e-3 and abs(ends[1] - 1) < 1e-3):
         raise ValueError(
             f"Argument `{argument}` must map progress 0 to 0 and progress 1 to 1, element by "

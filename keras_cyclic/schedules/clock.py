@@ -36,6 +36,8 @@ def integer_step(step):
 
 def _from_numpy(step):
     array = np.asarray(step)
+    if array.size == 0:
+        array = array.astype("int64")
     if array.dtype.kind not in "iu":
         raise TypeError(
             "Argument `step` must be an integer or an array of integers: a float has lost the "
@@ -89,6 +91,17 @@ def passed(boundaries, step):
 def countable(steps, step):
     """`steps`, a Python int, or the highest integer in the dtype of `step` if that is less."""
     return min(steps, np.iinfo(keras.backend.standardize_dtype(step.dtype)).max)
+
+
+def before(step, boundary):
+    """Whether `step` comes before `boundary`, a Python int."""
+    return step <= countable(boundary - 1, step)
+
+
+def either(condition, rate, other):
+    """`ops.where` for rates that are Python floats: Keras would give them its `floatx`."""
+    rate, other = (ops.convert_to_tensor(value, float_dtype()) for value in (rate, other))
+    return ops.where(condition, rate, other)
 
 
 def at_most(step, highest):
@@ -171,22 +184,25 @@ class Cycles:
 
     def index(self, step):
         """The cycle that `step` is in, counted from 0."""
-        return step // countable(self.length, step)
+        return step // self.length if self._ends(step) else step * 0
 
     def offset(self, step):
         """The steps since the cycle began."""
-        return step % countable(self.length, step)
+        return step % self.length if self._ends(step) else step
 
-    def left(self, step, index):
-        """The share of the cycle `index`, in which `step` is, that is left."""
-        return Move(0, self.length).left(self.offset(step))
+    def move(self, step, index):
+        """The move that takes up the whole of a cycle, and the step in it, for cycle `index`."""
+        return Move(0, self.length), self.offset(step)
+
+    def _ends(self, step):
+        return countable(self.length, step) == self.length
 
 
 class GrowingCycles:
     """Cycles of which each is a factor longer than the last.
 
-    The lengths are `first * growth ** n`, carried on exactly and each rounded to the nearest
-    whole number (a half up), for all cycles that begin within 2**53 steps.
+    The lengths are `first * growth ** n`, carried on with 128 binary places and each rounded to
+    the nearest whole number (a half up), for all cycles that begin within 2**53 steps.
 
     Args:
         first: Python int: the length of the first cycle, in steps.
@@ -203,22 +219,20 @@ class GrowingCycles:
         """The cycle that `step` is in, counted from 0."""
         return passed(self.restarts[1:-1], step)
 
-    def left(self, step, index):
-        """The share of the cycle `index`, in which `step` is, that is left."""
-        restarts = np.array(self.restarts)
-        bounds = np.stack([restarts[:-1], restarts[1:]])
-        within = np.minimum(bounds, countable(self.restarts[-1], step)).astype(
-            keras.backend.standardize_dtype(step.dtype)
-        )
+    def move(self, step, index):
+        """The move that takes up the whole of a cycle, and the step in it, for cycle `index`."""
+        within = [countable(restart, step) for restart in self.restarts]
+        beyond = [restart - reached for restart, reached in zip(self.restarts, within)][1:]
+        within = np.array([within[:-1], within[1:]], keras.backend.standardize_dtype(step.dtype))
         start, end = ops.unstack(ops.take(ops.convert_to_tensor(within), index, axis=1), 2)
-        beyond = (bounds - within)[1]
-        if beyond.any():
-            end = (end, ops.take(ops.convert_to_tensor(beyond.astype(float_dtype())), index))
-        return Move(start, end).left(step)
+        if any(beyond):
+            beyond = ops.convert_to_tensor(np.array(beyond, float_dtype()))
+            end = (end, ops.take(beyond, index))
+        return Move(start, end), step
 
 
 # Every evaluation compares the step with all restarts, so there must be an end to them.
-_MAX_CYCLES = 2**16
+_MAX_CYCLES = 2**13
 
 
 def _growing_lengths(first, growth):
@@ -233,7 +247,8 @@ def _growing_lengths(first, growth):
                 "Argument `t_mul` must be 1 or so large that 2**53 steps hold at most "
                 f"{_MAX_CYCLES} restarts. Received: t_mul={growth!r}"
             )
-        lengths.append((length + (1 << bits - 1)) >> bits)
+        # What is left of the last cycle must fit a float32.
+        lengths.append(min((length + (1 << bits - 1)) >> bits, 2**100))
         reached += lengths[-1]
         length = length * numerator // denominator
     return lengths

@@ -1,10 +1,20 @@
 """Schedules made of schedules: warm-up, one after another, sampled more rarely."""
 
+import math
+
 import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
-from keras_cyclic.schedules.clock import Move, at_least, countable, float_dtype
+from keras_cyclic.schedules.clock import (
+    Cycles,
+    Move,
+    at_least,
+    before,
+    countable,
+    float_dtype,
+    integer_step,
+)
 from keras_cyclic.schedules.schedule import Schedule, check_schedule, evaluate
 
 
@@ -72,19 +82,23 @@ class Warmup(Schedule):
     def __init__(self, schedule, warmup_steps, initial_lr=0.0, profile="linear"):
         self.schedule = check_schedule("schedule", schedule)
         self.warmup_steps = _arguments.length("warmup_steps", warmup_steps)
-        self._peak = float(ops.convert_to_numpy(self.schedule(0)))
-        self.initial_lr = _arguments.rate_up_to("initial_lr", initial_lr, "schedule(0)", self._peak)
+        self._peak = float(ops.convert_to_numpy(evaluate(self.schedule, integer_step(0))))
+        self.initial_lr = _arguments.rate("initial_lr", initial_lr)
+        # The peak has been rounded to float32.
+        if not self.initial_lr <= self._peak * (1 + 1e-6) < math.inf:
+            raise ValueError(
+                "Argument `initial_lr` must not be above `schedule(0)`, which must be finite. "
+                f"Received: initial_lr={initial_lr!r}, schedule(0)={self._peak!r}"
+            )
         self.profile = profile
         self._profile = profiles.get(profile)
         self._rise = Move(0, self.warmup_steps)
 
     def learning_rate(self, step):
-        warmup_steps = countable(self.warmup_steps, step)
         climbing = self._profile.rise(self._rise, step, self._peak - self.initial_lr)
         if self.initial_lr:
             climbing = climbing + self.initial_lr
-        after = evaluate(self.schedule, at_least(step - warmup_steps, 0))
-        return ops.where(step < warmup_steps, climbing, after)
+        return _then(self.schedule, self.warmup_steps, step, climbing)
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
@@ -137,10 +151,14 @@ class Sequential(Schedule):
     def learning_rate(self, step):
         rate = evaluate(self.schedules[0], step)
         for schedule, boundary in zip(self.schedules[1:], self.boundaries):
-            boundary = countable(boundary, step)
-            part = evaluate(schedule, at_least(step - boundary, 0))
-            rate = ops.where(step < boundary, rate, part)
+            rate = _then(schedule, boundary, step, rate)
         return rate
+
+
+def _then(schedule, boundary, step, rate):
+    """`rate` before `boundary`, and from there on `schedule`, counting from its own step 0."""
+    part = evaluate(schedule, at_least(step - countable(boundary, step), 0))
+    return ops.where(before(step, boundary), rate, part)
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
@@ -178,5 +196,4 @@ class Sampled(Schedule):
         self.every = _arguments.length("every", every)
 
     def learning_rate(self, step):
-        every = countable(self.every, step)
-        return evaluate(self.schedule, step // every * every)
+        return evaluate(self.schedule, step - Cycles(self.every).offset(step))

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_cyclic import _arguments, profiles
 from keras_cyclic.schedules import envelope
-from keras_cyclic.schedules.clock import Cycles, Move, countable
+from keras_cyclic.schedules.clock import Cycles, Move, before
 from keras_cyclic.schedules.wave import Wave
 
 
@@ -36,7 +36,8 @@ class Cyclical(Wave):
             `keras_cyclic.profiles.get`). Defaults to `"linear"`.
         scale_fn: The factor on the amplitude: `"constant"`, `"halve"` (halved each cycle), or a
             function registered with `keras.saving.register_keras_serializable`, which takes and
-            gives a float tensor of any shape. Defaults to `"constant"`.
+            gives a float tensor of any shape (in float32, which counts by ones up to 2**24).
+            Defaults to `"constant"`.
         scale_mode: What a function is called with: `"cycle"`, the number of the cycle, counted
             from 1, or `"iterations"`, the step. Defaults to `"cycle"`.
 
@@ -70,9 +71,9 @@ class Cyclical(Wave):
         self.max_lr = _arguments.rate("max_lr", max_lr)
         self.base_lr = _arguments.rate_up_to("base_lr", base_lr, "max_lr", self.max_lr)
         self.step_size = _arguments.length("step_size", step_size)
-        self.step_size_down = step_size_down
-        if step_size_down is not None:
-            self.step_size_down = _arguments.length("step_size_down", step_size_down)
+        self.step_size_down = (
+            None if step_size_down is None else _arguments.length("step_size_down", step_size_down)
+        )
         self.profile = profile
         self.scale_fn = scale_fn
         self.scale_mode = scale_mode
@@ -106,7 +107,7 @@ class Cyclical(Wave):
             return self._profile(self._share_of_climb(offset))
         rising = self._profile.rise(self._rise, offset)
         falling = self._profile.fall(self._fall, offset)
-        return ops.where(offset < countable(self.step_size, offset), rising, falling)
+        return ops.where(before(offset, self.step_size), rising, falling)
 
     def _share_of_climb(self, offset, whole=1.0):
         """How far the rate is from the lowest point, on either side of the peak."""

@@ -3,11 +3,12 @@
 import functools
 import math
 
+import numpy as np
 from keras import ops
 
 from keras_cyclic._arguments import choice
 from keras_cyclic._functions import check_saveable
-from keras_cyclic.schedules.clock import to_float
+from keras_cyclic.schedules.clock import float_dtype, to_float
 
 
 def geometric(ratio, count, every=1):
@@ -21,7 +22,7 @@ def geometric(ratio, count, every=1):
         count: An integer tensor.
         every: Python int: how many counts make one power.
     """
-    return ops.exp2(to_float(count) * (math.log2(ratio) / every))
+    return 2.0 ** (to_float(count) * (math.log2(ratio) / every))
 
 
 def constant(clock, step):
@@ -62,8 +63,25 @@ def get(scale_fn, scale_mode):
         return names[choice("scale_fn", scale_fn, names)]
     if callable(scale_fn) and not isinstance(scale_fn, type):
         check_saveable("scale_fn", scale_fn)
+        _check_scales(scale_fn)
         return functools.partial(of_mode, scale_fn)
     raise TypeError(
         "Argument `scale_fn` must be 'constant', 'halve' or a registered function. "
         f"Received: scale_fn={scale_fn!r} of type {type(scale_fn).__name__}"
     )
+
+
+def _check_scales(scale_fn):
+    try:
+        scales = to_float(scale_fn(ops.convert_to_tensor([1.0, 2.0], float_dtype())))
+        good = scales.shape in ((), (2,)) and np.isfinite(ops.convert_to_numpy(scales)).all()
+    except Exception as error:
+        raise ValueError(_NO_SCALE.format(scale_fn, f"which raises {error!r}")) from error
+    if not good:
+        raise ValueError(_NO_SCALE.format(scale_fn, f"which maps [1.0, 2.0] to {scales}"))
+
+
+_NO_SCALE = (
+    "Argument `scale_fn` must map a float tensor to finite factors, element by element. "
+    "Received: scale_fn={!r}, {}"
+)

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
-from keras_cyclic.schedules.clock import Move, at_most, countable
+from keras_cyclic.schedules.clock import Move, at_most, before, either
 from keras_cyclic.schedules.wave import Wave
 
 
@@ -107,8 +107,8 @@ class OneCycle(Wave):
         rising, before_tail = self._phase(step)
         # What the first moves rest on is where the training starts; then comes the end.
         first, high = (before_tail, self._initial_lr) if self.three_phase else (rising, self.max_lr)
-        low = ops.where(first, self._initial_lr, self._final_lr)
-        amplitude = ops.where(first, self.max_lr - self._initial_lr, high - self._final_lr)
+        low = either(first, self._initial_lr, self._final_lr)
+        amplitude = either(first, self.max_lr - self._initial_lr, high - self._final_lr)
         return low + amplitude * self._height_in_phase(step, rising, before_tail)
 
     def height(self, step):
@@ -125,20 +125,19 @@ class OneCycle(Wave):
         step = at_most(step, self._last)
         rising, before_tail = self._phase(step)
         height = self._height_in_phase(step, rising, before_tail)
-        return ops.where(before_tail, height, 0.0) if self.three_phase else height
+        return either(before_tail, height, 0.0) if self.three_phase else height
 
     def _phase(self, step):
-        rising = step < countable(math.ceil(self._peak), step)
-        before_tail = (
-            step <= countable(math.floor(self._valley), step) if self.three_phase else None
-        )
+        rising = before(step, math.ceil(self._peak))
+        before_tail = before(step, math.floor(self._valley) + 1) if self.three_phase else None
         return rising, before_tail
 
     def _height_in_phase(self, step, rising, before_tail):
         left = self._fall.left(step)
         if self.three_phase:
             left = ops.where(before_tail, left, self._tail.left(step))
-        return ops.where(rising, self._up.rise(self._rise, step), self._down.remaining(left))
+        falling = self._down.remaining(self._down.within(left))
+        return ops.where(rising, self._up.rise(self._rise, step), falling)
 
 
 def _pair(profile):

@@ -36,7 +36,7 @@ class CosineAnnealingWarmRestarts(Wave):
     Raises:
         ValueError: If a rate is negative or not finite, `final_lr` is above `initial_lr`,
             `first_decay_steps` is not a positive whole number, `t_mul` is below 1 or so little
-            above it that there would be more than 65,536 restarts, `m_mul` is not above 0 and at
+            above it that there would be more than 8,192 restarts, `m_mul` is not above 0 and at
             most 1, or the profile is unknown or could not be saved.
         TypeError: If an argument is of the wrong type.
 
@@ -79,7 +79,7 @@ class CosineAnnealingWarmRestarts(Wave):
 
     def height(self, step):
         cycle = self._clock.index(step)
-        height = self._profile.remaining(self._clock.left(step, cycle))
+        height = self._profile.fall(*self._clock.move(step, cycle))
         return height if self.m_mul == 1 else height * self._scale(cycle)
 
     def _scale(self, cycle):

@@ -45,6 +45,14 @@ class Schedule(Configurable, KerasSchedule):
         """
         return ops.cast(self.learning_rate(integer_step(step)), keras.config.floatx())
 
+    def __setattr__(self, name, value):
+        if name in vars(self) and name in self._arguments():
+            raise AttributeError(
+                f"`{name}` of a schedule cannot be changed: a compiled training step would keep "
+                f"the old rates. Make a new {type(self).__name__} with {name}={value!r}."
+            )
+        super().__setattr__(name, value)
+
     def learning_rate(self, step):
         """The formula of the schedule.
 

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
-from keras_cyclic.schedules.clock import Move, at_least, at_most, countable
+from keras_cyclic.schedules.clock import Move, at_least, at_most, before
 from keras_cyclic.schedules.schedule import Schedule
 
 
@@ -73,7 +73,7 @@ class WarmupStableDecay(Schedule):
         in_fall = at_most(at_least(step, self._decay_start), self._decay_end)
         height = self._profile.fall(self._fall, in_fall)
         return ops.where(
-            step < countable(self.warmup_steps, step),
+            before(step, self.warmup_steps),
             self._rise.done(step, whole=self.max_lr),
             self.final_lr + (self.max_lr - self.final_lr) * height,
         )

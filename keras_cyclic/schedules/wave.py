@@ -16,7 +16,8 @@ class Wave(Schedule):
     rate = low + (high - low) * height
     ```
 
-    A subclass implements `height(step)` and `bounds`.
+    A subclass implements `height(step)` and `bounds`. One whose lower bound changes on the way, as
+    `OneCycle`, implements `learning_rate(step)` too.
     """
 
     @property

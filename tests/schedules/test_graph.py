@@ -55,6 +55,8 @@ def test_no_arguments_make_a_policy_cost_more_than_28_ops():
     [
         (lambda a, b: schedules.Warmup(a, 100), 1),
         (lambda a, b: schedules.Warmup(a, 100, initial_lr=1e-4), 1),
+        (lambda a, b: schedules.Warmup(a, 100, profile="cosine"), 2),
+        (lambda a, b: schedules.Warmup(a, 100, 1e-4, profile="rex"), 2),
         (lambda a, b: schedules.Sequential([a, b, a], [100, 1000]), 3),
         (lambda a, b: schedules.Sampled(b, 100), 1),
         (lambda a, b: a * b, 2),
@@ -79,6 +81,10 @@ def test_a_composition_costs_its_parts_and_at_most_8_a_part(make, parts):
 
     count(whole)
     of_parts = used["a"] * len(graph_ops(a)) + used["b"] * len(graph_ops(b))
+    # A profile other than the straight line is a part too, with what it costs in a Decay over what a straight line does.
+    straight = len(graph_ops(schedules.LinearDecay(0.1, 100)))
+    if getattr(whole, "profile", "linear") != "linear":
+        of_parts += len(graph_ops(schedules.Decay(0.1, 0.0, 100, whole.profile))) - straight
     assert used["a"] + used["b"] > 0
     assert len(graph_ops(whole)) <= of_parts + 8 * parts
 

@@ -44,8 +44,26 @@ def test_peaks_shrink_to_the_lowest_rate_and_no_further():
     assert np.asarray(schedule(np.arange(100))).min() >= np.float32(0.15)
 
 
+@pytest.mark.parametrize("t_mul", [1e6, 1e30, 3e38])
+def test_a_factor_so_large_that_the_second_cycle_has_no_end(t_mul):
+    schedule = WarmRestarts(0.1, 10, t_mul=t_mul, profile="linear")
+    rates = np.asarray(schedule([5, 9, 10, 11, 2**31, 2**53]), "float64")
+    second = 1 - (np.array([10, 11, 2**31, 2**53]) - 10) / (10 * t_mul)
+    if t_mul > 1e6:
+        np.testing.assert_allclose(rates[2:], 0.1 * second, rtol=2e-6)
+    np.testing.assert_allclose(rates[:4], [0.05, 0.01, *0.1 * second[:2]], rtol=2e-6)
+
+
+def test_a_restart_beyond_int64():
+    """Restarts after 10, 10**7, 10**13 and 10**19 steps more; the last is no int64."""
+    schedule = WarmRestarts(0.1, 10, t_mul=1e6, profile="linear")
+    start = 10 + 10**7 + 10**13
+    step = start + 10**15
+    assert float(schedule(step)) == pytest.approx(0.1 * (1 - 1e15 / 1e19), rel=2e-6)
+
+
 def test_a_factor_close_to_1_is_fine_until_there_would_be_too_many_restarts():
-    schedule = WarmRestarts(1.0, 100, t_mul=1.001)
+    schedule = WarmRestarts(1.0, 100, t_mul=1.004)
     assert float(schedule(200)) == 1.0
     with pytest.raises(ValueError, match=r"`t_mul` must be 1 or so large.*t_mul=1\.00001"):
         WarmRestarts(1.0, 100, t_mul=1.00001)

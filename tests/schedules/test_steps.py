@@ -70,6 +70,10 @@ def test_a_hundred_thousand_steps_in_one_call(policy):
         assert rates[step] == pytest.approx(float(policy.oracle(step)), rel=2e-6, abs=1e-7)
 
 
+def test_no_steps_give_no_rates():
+    assert schedule([]).shape == (0,)
+
+
 @pytest.mark.parametrize("step", [1.0, np.float32(3), tf.constant(1.0), True, None, "1", [1.5]])
 def test_a_step_that_is_no_integer_is_refused(step):
     with pytest.raises((TypeError, ValueError)):
