@@ -81,7 +81,7 @@ def test_a_composition_costs_its_parts_and_at_most_8_a_part(make, parts):
 
     count(whole)
     of_parts = used["a"] * len(graph_ops(a)) + used["b"] * len(graph_ops(b))
-    # A profile other than the straight line is a part too, with what it costs in a Decay over what a straight line does.
+    # A profile other than the straight line is a part too, and costs what it adds to a Decay.
     straight = len(graph_ops(schedules.LinearDecay(0.1, 100)))
     if getattr(whole, "profile", "linear") != "linear":
         of_parts += len(graph_ops(schedules.Decay(0.1, 0.0, 100, whole.profile))) - straight
