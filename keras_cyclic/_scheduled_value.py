@@ -1,0 +1,117 @@
+"""What an optimizer's update finds in place of a float while a schedule drives it."""
+
+import operator
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class ScheduledValue:
+    """A scheduled hyperparameter inside an update: a tensor to arithmetic, a number to `if`.
+
+    It takes part in arithmetic as a Python float does: with a number it stays weakly typed, with
+    a tensor it takes the tensor's dtype. It is no `float`: whatever would read a plain number
+    from it, and so freeze it into the compiled step, fails.
+
+    Args:
+        label: What to call it in an error, "`momentum` of SGD".
+        tensor: Its value, a scalar float tensor.
+        plain: The float that the optimizer was built with. Optimizers ask whether it is 0 in
+            order to know which slots they have, and that must not change from step to step.
+        on_use: Called when the value goes into a computation.
+    """
+
+    # NumPy's numbers would otherwise try to combine with it as an array.
+    __array_ufunc__ = None
+    __hash__ = None
+
+    def __init__(self, label, tensor, plain, on_use):
+        self._label = label
+        self._tensor = tensor
+        self._plain = plain
+        self._on_use = on_use
+
+    @property
+    def tensor(self):
+        """The value as a tensor; asking for it counts as using it."""
+        self._on_use()
+        return self._tensor
+
+    def __tf_tensor__(self, dtype=None, name=None):
+        return self.tensor if dtype is None else ops.cast(self.tensor, _dtype_name(dtype))
+
+    def __jax_array__(self):
+        return self.tensor
+
+    def __float__(self):
+        try:
+            return float(ops.convert_to_numpy(self._tensor))
+        except Exception as error:
+            raise TypeError(
+                f"The scheduled {self._label} has no Python number inside the compiled step. "
+                "An optimizer that needs one there cannot have it scheduled."
+            ) from error
+
+    def __bool__(self):
+        return self._plain != 0
+
+    def __neg__(self):
+        return ScheduledValue(self._label, -self.tensor, -self._plain, self._on_use)
+
+    def __repr__(self):
+        return f"<scheduled {self._label}>"
+
+
+def _dtype_name(dtype):
+    return keras.backend.standardize_dtype(dtype)
+
+
+def _arithmetic(operation):
+    def forward(self, other):
+        return _combine(self, operation, self, other)
+
+    def backward(self, other):
+        return _combine(self, operation, other, self)
+
+    return forward, backward
+
+
+def _combine(scheduled, operation, left, right):
+    other = right if left is scheduled else left
+    if isinstance(other, (int, float)):
+        tensors = (x.tensor if x is scheduled else x for x in (left, right))
+        numbers = (np.float64(x._plain if x is scheduled else x) for x in (left, right))
+        with np.errstate(all="ignore"):
+            plain = float(operation(*numbers))
+        return ScheduledValue(scheduled._label, operation(*tensors), plain, scheduled._on_use)
+    if isinstance(other, ScheduledValue):
+        return operation(left.tensor, right.tensor)
+    other = ops.convert_to_tensor(other)
+    tensor = scheduled.tensor
+    if _dtype_name(other.dtype).startswith(("float", "bfloat")):
+        tensor = ops.cast(tensor, other.dtype)
+    return operation(tensor, other) if left is scheduled else operation(other, tensor)
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow"):
+    _forward, _backward = _arithmetic(getattr(operator, _name))
+    setattr(ScheduledValue, f"__{_name}__", _forward)
+    setattr(ScheduledValue, f"__r{_name}__", _backward)
+
+
+def _comparison(operation):
+    def compare(self, other):
+        if isinstance(other, (int, float)) and other == 0:
+            return operation(self._plain, 0)
+        raise TypeError(
+            f"The scheduled {self._label} cannot be compared with {other!r} in Python: the "
+            "compiled step would keep the answer for ever. Only a comparison with 0 is possible, "
+            "which the value that the optimizer was built with decides."
+        )
+
+    return compare
+
+
+for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(ScheduledValue, f"__{_name}__", _comparison(getattr(operator, _name)))
