@@ -1,18 +1,5 @@
-"""Scheduled values inside the compiled step.
+"""Scheduling the hyperparameters of the optimizers of a model, for one `fit`."""
 
-A traced train step keeps every Python float that it has read. While a schedule drives a
-hyperparameter, the optimizer is therefore given a class of its own, made from the one it has, in
-which that hyperparameter is a property:
-
-- inside an update it is a `ScheduledValue`, a tensor computed from the optimizer's step,
-- elsewhere it is the float that this tensor now has.
-
-The float that the optimizer was built with stays where it was, in the optimizer's `__dict__`.
-Nothing is added to the optimizer, so that there is nothing to save and nothing to put back but
-its class.
-"""
-
-import contextlib
 import types
 
 import keras
@@ -21,7 +8,7 @@ from keras import ops
 
 from keras_cyclic import _hyperparameter_rules as rules
 from keras_cyclic._fit import Fit
-from keras_cyclic._scheduled_value import ScheduledValue
+from keras_cyclic._scheduled_optimizer import Schedules, describe, schedules_of
 from keras_cyclic.schedules.clock import integer_step
 
 
@@ -42,6 +29,33 @@ def real_optimizers(optimizer):
     return [optimizer]
 
 
+def real_optimizers_of(model):
+    """The optimizers that update the weights of a model in `fit`.
+
+    Args:
+        model: A compiled model.
+
+    Returns:
+        A list of optimizers that are no wrappers, not empty.
+
+    Raises:
+        ValueError: If there is no optimizer, or it cannot be told which ones there will be.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        raise ValueError("The model must be compiled with an optimizer.")
+    # On TensorFlow a MultiOptimizer asks for the optimizers of its groups in the first step.
+    if not optimizer.built and all(layer.built for layer in model._flatten_layers()):
+        optimizer.build(model.trainable_variables)
+    found = real_optimizers(optimizer)
+    if not found:
+        raise ValueError(
+            "The optimizers of a MultiOptimizer that is not built are not known yet. Build the "
+            "model before `fit`, by giving it a `keras.Input` or by calling it on a batch."
+        )
+    return found
+
+
 def scheduled(optimizer):
     """The hyperparameters of an optimizer that are being scheduled, with their current values.
 
@@ -51,7 +65,7 @@ def scheduled(optimizer):
     Returns:
         A dict of floats, empty outside of a `fit` with a callback that schedules one.
     """
-    schedules = _schedules(optimizer)
+    schedules = schedules_of(optimizer)
     return {name: getattr(optimizer, name) for name in schedules.names()} if schedules else {}
 
 
@@ -72,13 +86,13 @@ class Target:
         reason = rules.refusal(optimizer, name)
         if reason is not None:
             raise ValueError(
-                f"`{name}` of {_describe(optimizer)} cannot be scheduled: {reason}. "
+                f"`{name}` of {describe(optimizer)} cannot be scheduled: {reason}. "
                 f"Received: name={name!r}"
             )
-        schedules = _schedules(optimizer)
+        schedules = schedules_of(optimizer)
         if schedules and name in schedules.names():
             raise ValueError(
-                f"`{name}` of {_describe(optimizer)} has two schedules in one `fit`. Pass one "
+                f"`{name}` of {describe(optimizer)} has two schedules in one `fit`. Pass one "
                 f"callback for it. Received second: {source}"
             )
         self.optimizer = optimizer
@@ -141,7 +155,7 @@ class ScheduledFit:
         self._targets = targets
         self._fit = Fit()
         for target in targets:
-            (_schedules(target.optimizer) or _Schedules(target.optimizer)).add(target, self)
+            (schedules_of(target.optimizer) or Schedules(target.optimizer)).add(target, self)
         _train_function_maker(model).owners.append(self)
         # `fit` has already made or kept a function, and it may be traced.
         model.make_train_function(force=True)
@@ -165,7 +179,7 @@ class ScheduledFit:
     def end(self):
         """Makes the hyperparameters plain floats again, and forgets the compiled step."""
         for target in self._targets:
-            schedules = _schedules(target.optimizer)
+            schedules = schedules_of(target.optimizer)
             if schedules:
                 schedules.remove(target)
         self._targets = []
@@ -205,161 +219,3 @@ class _TrainFunctionMaker:
 def _train_function_maker(model):
     maker = vars(model).get("make_train_function")
     return maker if isinstance(maker, _TrainFunctionMaker) else _TrainFunctionMaker(model)
-
-
-class _Schedules:
-    """The scheduled hyperparameters of one optimizer, and the class that shows them."""
-
-    def __init__(self, optimizer):
-        self._optimizer = optimizer
-        self._class = type(optimizer)
-        self._entries = {}
-        self._unused = set()
-        self._values = {}
-        self._updates_begun = 0
-        self._scheduled_class = _scheduled_class(self._class, self)
-        _set_class(optimizer, self._scheduled_class)
-
-    def names(self):
-        """The names that a `fit` that still runs schedules."""
-        for _, owner in list(self._entries.values()):
-            owner.end_if_over()
-        return list(self._entries)
-
-    def add(self, target, owner):
-        self._entries[target.name] = (target, owner)
-        self._unused.add(target.name)
-        setattr(self._scheduled_class, target.name, _scheduled_property(target.name, self))
-
-    def remove(self, target):
-        del self._entries[target.name]
-        self._unused.discard(target.name)
-        delattr(self._scheduled_class, target.name)
-        if not self._entries:
-            _set_class(self._optimizer, self._class)
-
-    def read(self, name):
-        if name in self._values:
-            return self._values[name]
-        target, owner = self._entries[name]
-        if owner.end_if_over():
-            return target.plain
-        if not _is_eager():
-            return self._in_update(target)
-        owner.sync()
-        return float(ops.convert_to_numpy(target.now()))
-
-    def assign(self, name, value):
-        _, owner = self._entries[name]
-        if not owner.end_if_over():
-            raise TypeError(
-                f"`{name}` of {_describe(self._optimizer)} is driven by a schedule in this `fit`, "
-                f"hence it is not settable. Received: {name}={value!r}"
-            )
-        setattr(self._optimizer, name, value)
-
-    def plain(self):
-        return {name: target.plain for name, (target, _) in self._entries.items()}
-
-    @contextlib.contextmanager
-    def update(self):
-        """Within it the hyperparameters are what the update is to compute with."""
-        names = self.names()
-        # All are computed here, since what is computed in a branch of the update stays there.
-        self._values.update({name: self._in_update(self._entries[name][0]) for name in names})
-        # Replicas take turns: the second one begins before the first one is done.
-        self._updates_begun += 1
-        try:
-            yield
-        finally:
-            self._updates_begun -= 1
-            if not self._updates_begun:
-                self._values.clear()
-
-    def check_use(self):
-        """Raises if the update that was just traced or made ignores a hyperparameter."""
-        if self._unused and self._saw_whole_update():
-            name = min(self._unused)
-            raise ValueError(
-                f"`{name}` of {_describe(self._optimizer)} cannot be scheduled: the update of "
-                f"this model's weights does not use it. Received: {self._entries[name][0].source}"
-            )
-
-    def _saw_whole_update(self):
-        if not _is_eager() or keras.backend.backend() == "jax":
-            return True
-        steps = self._optimizer.gradient_accumulation_steps or 1
-        return int(ops.convert_to_numpy(self._optimizer._iterations)) % steps == 0
-
-    def _in_update(self, target):
-        if keras.backend.backend() == "torch":
-            # Its fused updates take nothing but Python numbers, and it compiles nothing.
-            self._unused.discard(target.name)
-            return float(ops.convert_to_numpy(target.now()))
-        label = f"`{target.name}` of {_describe(self._optimizer)}"
-        used = lambda: self._unused.discard(target.name)  # noqa: E731
-        return ScheduledValue(label, target.now(), target.plain, used)
-
-
-def _schedules(optimizer):
-    """The `_Schedules` of an optimizer that has some, or None."""
-    return getattr(type(optimizer), "_keras_cyclic_schedules", None)
-
-
-def _scheduled_class(original, schedules):
-    """A class like `original`, which passes for it."""
-
-    def apply(self, *args, **kwargs):
-        with schedules.update():
-            result = original.apply(self, *args, **kwargs)
-        schedules.check_use()
-        return result
-
-    def scale_loss(self, loss):
-        if "loss_scale_factor" not in schedules.names():
-            return original.scale_loss(self, loss)
-        with schedules.update():
-            return original.scale_loss(self, loss)
-
-    def get_config(self):
-        config = original.get_config(self)
-        return config | {k: v for k, v in schedules.plain().items() if k in config}
-
-    namespace = {
-        "__module__": original.__module__,
-        "__qualname__": original.__qualname__,
-        "__doc__": original.__doc__,
-        # Keras's serialization asks for `__class__`: a saved model must name the original.
-        "__class__": property(lambda self: original),
-        "_keras_cyclic_schedules": schedules,
-        "apply": apply,
-        "scale_loss": scale_loss,
-        "get_config": get_config,
-    }
-    return types.new_class(
-        original.__name__, (original,), exec_body=lambda ns: ns.update(namespace)
-    )
-
-
-def _scheduled_property(name, schedules):
-    return property(
-        lambda self: schedules.read(name), lambda self, value: schedules.assign(name, value)
-    )
-
-
-def _set_class(optimizer, new_class):
-    # Past the property of that name, and past Keras's tracking of attributes.
-    object.__dict__["__class__"].__set__(optimizer, new_class)
-
-
-def _is_eager():
-    if keras.backend.backend() != "tensorflow":
-        return True
-    import tensorflow as tf
-
-    return tf.executing_eagerly()
-
-
-def _describe(optimizer):
-    name = optimizer.__class__.__name__
-    return name if optimizer.name.startswith(name.lower()) else f"{name} {optimizer.name!r}"

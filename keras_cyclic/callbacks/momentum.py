@@ -4,7 +4,7 @@ import keras
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable, describe
-from keras_cyclic.hyperparameters import ScheduledFit, Target, real_optimizers
+from keras_cyclic.hyperparameters import ScheduledFit, Target, real_optimizers_of
 from keras_cyclic.schedules.schedule import KerasSchedule, Product, check_schedule, evaluate
 from keras_cyclic.schedules.wave import Wave
 
@@ -17,12 +17,7 @@ class _HyperparameterCallback(Configurable, keras.callbacks.Callback):
         raise NotImplementedError
 
     def on_train_begin(self, logs=None):
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is None:
-            raise ValueError(
-                f"{type(self).__name__} needs a model that was compiled with an optimizer."
-            )
-        targets = self.targets(real_optimizers(optimizer))
+        targets = self.targets(real_optimizers_of(self.model))
         for target in targets:
             target.check_values(self._steps())
         self._scheduled = ScheduledFit(self.model, targets)
