@@ -19,7 +19,7 @@ import types
 import keras
 from keras import ops
 
-from keras_cyclic._scheduled_value import ScheduledValue
+from keras_cyclic._scheduled_value import Hyperparameter, ScheduledValue
 
 
 class Schedules:
@@ -116,9 +116,18 @@ class Schedules:
             # Its fused updates take nothing but Python numbers, and it compiles nothing.
             self._unused.discard(target.name)
             return float(ops.convert_to_numpy(target.now()))
-        label = f"`{target.name}` of {describe(self._optimizer)}"
-        used = lambda: self._unused.discard(target.name)  # noqa: E731
-        return ScheduledValue(label, target.now(), target.plain, used)
+        hyperparameter = Hyperparameter(
+            label=f"`{target.name}` of {describe(self._optimizer)}",
+            use=lambda: self._unused.discard(target.name),
+            dtype=self._dtype_of_weights,
+        )
+        return ScheduledValue(hyperparameter, target.now(), target.plain)
+
+    def _dtype_of_weights(self):
+        dtypes = {
+            keras.backend.standardize_dtype(v.dtype) for v in self._optimizer._trainable_variables
+        }
+        return dtypes.pop() if len(dtypes) == 1 else "float32"
 
 
 def schedules_of(optimizer):

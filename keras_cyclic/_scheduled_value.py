@@ -1,10 +1,28 @@
 """What an optimizer's update finds in place of a float while a schedule drives it."""
 
+import dataclasses
 import operator
+from collections.abc import Callable
 
 import keras
 import numpy as np
 from keras import ops
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperparameter:
+    """What a value stands for.
+
+    Args:
+        label: What to call it in an error, "`momentum` of SGD".
+        use: Called when the value goes into a computation.
+        dtype: Gives the dtype that the value takes where nothing else decides on one: that of
+            the weights, since optimizers compute in it.
+    """
+
+    label: str
+    use: Callable[[], None]
+    dtype: Callable[[], str]
 
 
 class ScheduledValue:
@@ -15,52 +33,49 @@ class ScheduledValue:
     from it, and so freeze it into the compiled step, fails.
 
     Args:
-        label: What to call it in an error, "`momentum` of SGD".
+        hyperparameter: A `Hyperparameter`.
         tensor: Its value, a scalar float tensor.
         plain: The float that the optimizer was built with. Optimizers ask whether it is 0 in
             order to know which slots they have, and that must not change from step to step.
-        on_use: Called when the value goes into a computation.
     """
 
     # NumPy's numbers would otherwise try to combine with it as an array.
     __array_ufunc__ = None
     __hash__ = None
 
-    def __init__(self, label, tensor, plain, on_use):
-        self._label = label
+    def __init__(self, hyperparameter, tensor, plain):
+        self._hyperparameter = hyperparameter
         self._tensor = tensor
         self._plain = plain
-        self._on_use = on_use
 
-    @property
-    def tensor(self):
+    def as_tensor(self, dtype=None):
         """The value as a tensor; asking for it counts as using it."""
-        self._on_use()
-        return self._tensor
+        self._hyperparameter.use()
+        return ops.cast(self._tensor, dtype or self._hyperparameter.dtype())
 
     def __tf_tensor__(self, dtype=None, name=None):
-        return self.tensor if dtype is None else ops.cast(self.tensor, _dtype_name(dtype))
+        return self.as_tensor(dtype and _dtype_name(dtype))
 
     def __jax_array__(self):
-        return self.tensor
+        return self.as_tensor()
 
     def __float__(self):
         try:
             return float(ops.convert_to_numpy(self._tensor))
         except Exception as error:
             raise TypeError(
-                f"The scheduled {self._label} has no Python number inside the compiled step. "
-                "An optimizer that needs one there cannot have it scheduled."
+                f"The scheduled {self._hyperparameter.label} has no Python number inside the "
+                "compiled step. An optimizer that needs one there cannot have it scheduled."
             ) from error
 
     def __bool__(self):
         return self._plain != 0
 
     def __neg__(self):
-        return ScheduledValue(self._label, -self.tensor, -self._plain, self._on_use)
+        return ScheduledValue(self._hyperparameter, -self._tensor, -self._plain)
 
     def __repr__(self):
-        return f"<scheduled {self._label}>"
+        return f"<scheduled {self._hyperparameter.label}>"
 
 
 def _dtype_name(dtype):
@@ -80,17 +95,16 @@ def _arithmetic(operation):
 def _combine(scheduled, operation, left, right):
     other = right if left is scheduled else left
     if isinstance(other, (int, float)):
-        tensors = (x.tensor if x is scheduled else x for x in (left, right))
+        tensors = (x._tensor if x is scheduled else x for x in (left, right))
         numbers = (np.float64(x._plain if x is scheduled else x) for x in (left, right))
         with np.errstate(all="ignore"):
             plain = float(operation(*numbers))
-        return ScheduledValue(scheduled._label, operation(*tensors), plain, scheduled._on_use)
+        return ScheduledValue(scheduled._hyperparameter, operation(*tensors), plain)
     if isinstance(other, ScheduledValue):
-        return operation(left.tensor, right.tensor)
+        return operation(left.as_tensor(), right.as_tensor())
     other = ops.convert_to_tensor(other)
-    tensor = scheduled.tensor
-    if _dtype_name(other.dtype).startswith(("float", "bfloat")):
-        tensor = ops.cast(tensor, other.dtype)
+    dtype = _dtype_name(other.dtype)
+    tensor = scheduled.as_tensor(dtype if "float" in dtype else None)
     return operation(tensor, other) if left is scheduled else operation(other, tensor)
 
 
@@ -105,9 +119,9 @@ def _comparison(operation):
         if isinstance(other, (int, float)) and other == 0:
             return operation(self._plain, 0)
         raise TypeError(
-            f"The scheduled {self._label} cannot be compared with {other!r} in Python: the "
-            "compiled step would keep the answer for ever. Only a comparison with 0 is possible, "
-            "which the value that the optimizer was built with decides."
+            f"The scheduled {self._hyperparameter.label} cannot be compared with {other!r} in "
+            "Python: the compiled step would keep the answer for ever. Only a comparison with 0 "
+            "is possible, which the value that the optimizer was built with decides."
         )
 
     return compare
