@@ -82,9 +82,9 @@ class Schedules:
         return {name: target.plain for name, (target, _) in self._entries.items()}
 
     @contextlib.contextmanager
-    def update(self):
-        """Within it the hyperparameters are what the update is to compute with."""
-        names = self.names()
+    def update(self, names=None):
+        """Within it the hyperparameters, or some, are what the update is to compute with."""
+        names = self.names() if names is None else names
         # All are computed here, since what is computed in a branch of the update stays there.
         self._values.update({name: self._in_update(self._entries[name][0]) for name in names})
         # Replicas take turns: the second one begins before the first one is done.
@@ -145,9 +145,8 @@ def _scheduled_class(original, schedules):
         return result
 
     def scale_loss(self, loss):
-        if "loss_scale_factor" not in schedules.names():
-            return original.scale_loss(self, loss)
-        with schedules.update():
+        names = [name for name in schedules.names() if name == "loss_scale_factor"]
+        with schedules.update(names):
             return original.scale_loss(self, loss)
 
     def get_config(self):

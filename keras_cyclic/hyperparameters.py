@@ -107,7 +107,7 @@ class Target:
         return self.value(integer_step(self.optimizer._iterations))
 
     def check_values(self, steps):
-        """Raises if the optimizer does not allow a value.
+        """Raises if the optimizer does not allow a value, of those that can be looked at quickly.
 
         Args:
             steps: How many steps there will be, or None if that is not known.
@@ -124,22 +124,14 @@ class Target:
                 )
 
 
-# How many of the steps ahead are looked at before the first one, at most.
-_LOOKED_AT = 2**15
+_LOOKED_AT = 2**14
 
 
 def _sample(steps):
-    """Steps from 0: the first ones all, the rest evenly spread."""
-    if steps is None or steps <= _LOOKED_AT:
-        return np.arange(steps or _LOOKED_AT)
-    return np.unique(
-        np.concatenate(
-            [
-                np.arange(_LOOKED_AT // 2),
-                np.linspace(0, steps - 1, _LOOKED_AT // 2).astype("int64"),
-            ]
-        )
-    )
+    """Steps from 0: the first ones all, and as many evenly spread over the rest."""
+    near = np.arange(min(steps or _LOOKED_AT, _LOOKED_AT))
+    far = np.linspace(0, (steps or 1) - 1, _LOOKED_AT).astype("int64")
+    return np.unique(np.concatenate([near, far]))
 
 
 class ScheduledFit:
