@@ -17,6 +17,12 @@ class _HyperparameterCallback(Configurable, keras.callbacks.Callback):
         raise NotImplementedError
 
     def on_train_begin(self, logs=None):
+        if keras.backend.backend() == "torch" and getattr(self.model, "jit_compile", False):
+            raise ValueError(
+                f"{type(self).__name__} does not work with jit_compile=True on the PyTorch "
+                "backend, whose optimizers compute with Python numbers. Compile the model with "
+                "jit_compile=False."
+            )
         targets = self.targets(real_optimizers_of(self.model))
         for target in targets:
             target.check_values(self._steps())
