@@ -19,7 +19,7 @@ COMMON = """
     y = x.sum(axis=1, keepdims=True)
     optimizers = {
         "momentum": lambda **kwargs: keras.optimizers.SGD(rate, momentum=0.9, **kwargs),
-        "beta_1": lambda **kwargs: keras.optimizers.Nadam(rate, clipnorm=1.0, **kwargs),
+        "beta_1": lambda **kwargs: keras.optimizers.Nadam(rate, **kwargs),
     }
 
     def compiled(make, scope=contextlib.nullcontext(), **kwargs):
