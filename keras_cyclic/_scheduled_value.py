@@ -61,7 +61,7 @@ class ScheduledValue:
 
     def __float__(self):
         try:
-            return float(ops.convert_to_numpy(self._tensor))
+            return float(ops.convert_to_numpy(self.as_tensor()))
         except Exception as error:
             raise TypeError(
                 f"The scheduled {self._hyperparameter.label} has no Python number inside the "

@@ -114,8 +114,9 @@ INTERRUPTIONS = {
 }
 
 
-@pytest.mark.parametrize("interruption", INTERRUPTIONS)
-@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    ("interruption", "wrapped"), [*((name, False) for name in INTERRUPTIONS), ("interrupt", True)]
+)
 def test_after_an_interrupted_fit(interruption, wrapped):
     callback, error = INTERRUPTIONS[interruption]
     order = [callback, momentum(0.2)] if "end" in interruption else [momentum(0.2), callback]
