@@ -1,7 +1,7 @@
 """Cyclical training for Keras 3."""
 
-from keras_cyclic import profiles, schedules
+from keras_cyclic import callbacks, profiles, schedules
 
 __version__ = "0.1.0"
 
-__all__ = ["profiles", "schedules"]
+__all__ = ["callbacks", "profiles", "schedules"]

@@ -1,0 +1,49 @@
+"""One run of `model.fit`, seen from inside, and whether it is still going on."""
+
+import sys
+import weakref
+
+import keras
+
+
+class Fit:
+    """The `fit` that the code which makes this object runs in.
+
+    Keras calls no callback when an exception or an interrupt ends `fit`. What shows that it is
+    over is that its loop is on no thread's stack any more: the loop holds its `CallbackList` in
+    a local variable, and there is one `CallbackList` for each `fit`.
+
+    Made from a callback's `on_train_begin`. Where no `CallbackList` called that method, as in a
+    hand-written loop, the training counts as going on until the callback is told that it ended.
+    """
+
+    def __init__(self):
+        self._callbacks = None
+        self._loop = None
+        frame = sys._getframe(1)
+        while frame is not None:
+            caller = frame.f_locals.get("self")
+            if isinstance(caller, keras.callbacks.CallbackList) and frame.f_back is not None:
+                # A weak reference: an interrupted `fit` must not keep its data alive.
+                self._callbacks = weakref.ref(caller)
+                self._loop = frame.f_back.f_code
+                return
+            frame = frame.f_back
+
+    def is_running(self):
+        """Whether the loop is still on the stack of some thread."""
+        if self._callbacks is None:
+            return True
+        callbacks = self._callbacks()
+        return callbacks is not None and any(
+            frame.f_code is self._loop
+            and any(value is callbacks for value in frame.f_locals.values())
+            for frame in _frames_of_all_threads()
+        )
+
+
+def _frames_of_all_threads():
+    for frame in list(sys._current_frames().values()):
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
