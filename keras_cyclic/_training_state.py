@@ -42,27 +42,45 @@ class TrainingState:
             if isinstance(value, keras.optimizers.Optimizer)
             for wrapped in wrapped_optimizers(value)
         ]
-        self._unbuilt = [_UnbuiltOptimizer(each) for each in optimizers if not each.built]
+        self._unbuilt = [
+            _Remembered(each)
+            for optimizer in optimizers
+            if not optimizer.built
+            for each in (optimizer, optimizer._tracker)
+        ]
         variables = [*model.variables]
-        for owner in [*metrics(model), *optimizers]:
-            variables += owner.variables
+        for optimizer in optimizers:
+            variables += optimizer.variables
         variables += [value for value in vars(model).values() if _is_bare_variable(value)]
+        self._values = _Values(variables)
+        self._metrics = _Values([v for metric in metrics(model) for v in metric.variables])
+
+    def restore(self):
+        """Puts the weights, the optimizers' values and the random state back."""
+        self._values.restore()
+        self.random.restore()
+
+    def restore_for_good(self):
+        """Puts all back, also the metrics, and optimizers that were not built to that state."""
+        for metric in metrics(self._model):
+            # Those that were built since then have no value to go back to but their first.
+            metric.reset_state()
+        self._metrics.restore()
+        self.restore()
+        for remembered in self._unbuilt:
+            remembered.restore()
+
+
+class _Values:
+    """Copies of the values of variables."""
+
+    def __init__(self, variables):
         self._variables = list({id(variable): variable for variable in variables}.values())
         self._values = [_copied(variable) for variable in self._variables]
 
     def restore(self):
-        """Puts every value back. What was built since then stays built."""
-        for metric in metrics(self._model):
-            metric.reset_state()
         for variable, value in zip(self._variables, self._values):
             variable.assign(value)
-        self.random.restore()
-
-    def restore_for_good(self):
-        """Puts every value back, and the optimizers that were not built to that state."""
-        self.restore()
-        for optimizer in self._unbuilt:
-            optimizer.restore()
 
 
 class RandomState:
@@ -89,33 +107,46 @@ class RandomState:
             context.clear_kernel_cache()
 
 
-class _UnbuiltOptimizer:
-    """The attributes of an optimizer that has no slots yet."""
+class _Remembered:
+    """An object's attributes, and what the containers among them hold.
 
-    def __init__(self, optimizer):
-        self._optimizer = optimizer
-        self._attributes = dict(vars(optimizer))
-        self._contents = {
-            name: value.copy()
-            for name, value in self._attributes.items()
-            if isinstance(value, (list, dict, set))
-        }
+    TensorFlow wraps dicts and lists in containers that have attributes of their own.
+    """
+
+    def __init__(self, owner):
+        self._own = _own_attributes(owner)
+        self._attributes = dict(self._own)
+        self._contents = []
+        self._wrappers = []
+        for value in self._attributes.values():
+            content = getattr(value, "__wrapped__", value)
+            if self._remember(content) and (content is not value or hasattr(value, "_storage")):
+                self._wrappers.append(_Remembered(value))
+
+    def _remember(self, container):
+        kind = next((each for each in (list, dict, set) if isinstance(container, each)), None)
+        if kind is None:
+            return False
+        # The methods of the built-in types themselves: Keras's containers track what they get.
+        self._contents.append((container, kind, kind.copy(container)))
+        for nested in kind.values(container) if kind is dict else ():
+            if isinstance(nested, set):
+                self._remember(nested)
+        return True
 
     def restore(self):
-        # By `_untrack_variable` the optimizer's tracker, too, forgets the slots: it knows them by
-        # their ids, which later objects may have.
-        known = {id(variable) for variable in self._contents["_variables"]}
-        for variable in list(self._optimizer._variables):
-            if id(variable) not in known:
-                self._optimizer._untrack_variable(variable)
-        vars(self._optimizer).clear()
-        vars(self._optimizer).update(self._attributes)
-        for name, content in self._contents.items():
-            container = self._attributes[name]
-            # The methods of `list` and `dict` themselves: Keras's containers would track again.
-            plain = next(kind for kind in (list, dict, set) if isinstance(container, kind))
-            plain.clear(container)
-            (list.extend if plain is list else plain.update)(container, content)
+        self._own.clear()
+        self._own.update(self._attributes)
+        for container, kind, content in self._contents:
+            kind.clear(container)
+            (kind.extend if kind is list else kind.update)(container, content)
+        for wrapper in self._wrappers:
+            wrapper.restore()
+
+
+def _own_attributes(owner):
+    """An object's `__dict__`; for a proxy, its own and not that of what it stands for."""
+    return object.__getattribute__(owner, "__dict__")
 
 
 def _copied(variable):

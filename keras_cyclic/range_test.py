@@ -116,7 +116,8 @@ def lr_range_test(
     attributes = Attributes(model, ["history", "stop_training", "_eval_epoch_iterator"])
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Your input ran out of data")
+            for expected in ("Your input ran out of data", "`shuffle=True` was passed"):
+                warnings.filterwarnings("ignore", message=expected)
             model.fit(
                 _replayed(x, test.steps) if _is_generator(x) else x,
                 y,

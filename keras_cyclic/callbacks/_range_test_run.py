@@ -1,6 +1,7 @@
 """One run of a range test, inside one `fit`."""
 
 import contextlib
+import itertools
 import math
 import sys
 import warnings
@@ -177,33 +178,38 @@ class RangeTestRun:
             step = (self._judged - 1) * self._every
             shown = [("learning_rate", float(self._learning_rates[step]))]
             shown.append((self._loss_name, self._losses[-1]))
-            done = self._steps.count
-            over = self._diverged or done >= self._settings.steps
+            done = min(self._judged * self._every, self._settings.steps)
+            over = self._diverged or done == self._settings.steps
             self._progress.update(done, shown, finalize=over)
 
-    def go_round(self):
-        """Goes round the data until the test is over, once `fit` will give no more of it."""
+    def go_round(self, epochs):
+        """Goes round the data until the test is over, once `fit` will give no more of it.
+
+        Args:
+            epochs: How often `fit` has gone round it.
+        """
+        if self._is_over:
+            return
         with self.restored_on_error():
             if self._steps.count == 0:
                 raise ValueError("The data for the range test is empty.")
             dataset = getattr(self._iterator, "_dataset", None)
-            last_round = 0
-            while not self._is_over:
+            whole_round = self._steps.count / epochs
+            for rounds in itertools.count():
                 begin = self._steps.count
                 self._run_round()
-                this_round = self._steps.count - begin
                 if self._is_over:
                     break
-                if dataset is None or this_round < last_round:
+                this_round = self._steps.count - begin
+                if dataset is None or (rounds and this_round < whole_round):
                     warnings.warn(
-                        f"The range test ends after {begin} of {self._settings.steps} steps: its "
+                        f"The range test ends after {self._steps.count} of {self._settings.steps} steps: its "
                         "data cannot be read once more. Give `fit` more `epochs`, or use "
                         "`keras_cyclic.lr_range_test`, which keeps the batches of a generator.",
                         stacklevel=2,
                     )
                     self.finish()
                     break
-                last_round = this_round
                 self._iterator = iter(dataset)
 
     def _run_round(self):

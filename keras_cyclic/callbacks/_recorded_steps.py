@@ -117,9 +117,22 @@ class CompiledSteps:
         self._function = _train_function(model, steps_per_execution)
 
     def _recorded_step(self, data):
-        # One beyond the last when the last execution runs further than the test.
-        index = self._tf.minimum(self._index, self._limit)
-        self._rates.assign(index)
+        # Where the data ends, the graph may still run what does not wait for it.
+        with self._tf.control_dependencies(list(filter(self._tf.is_tensor, keras.tree.flatten(data)))):
+            # One beyond the last when the last execution runs further than the test.
+            index = self._tf.minimum(self._index, self._limit)
+            self._rates.assign(index)
+            self._reset_metrics()
+        logs = self._train_step(data)
+        loss = self._tf.cast(_reported(logs, self._monitor), self._record.dtype)
+        self._record.scatter_update(
+            self._tf.IndexedSlices(self._tf.reshape(loss, [1]), self._tf.reshape(index, [1]))
+        )
+        with self._tf.control_dependencies([loss]):
+            self._index.assign_add(1)
+        return logs
+
+    def _reset_metrics(self):
         for metric in self._metrics:
             try:
                 metric.reset_state()
@@ -127,17 +140,10 @@ class CompiledSteps:
                 raise StepNotRecordable(
                     f"the metric {metric.name!r} cannot be reset in a compiled step ({error})"
                 ) from error
-        logs = self._train_step(data)
-        loss = self._tf.cast(_reported(logs, self._monitor), self._record.dtype)
-        self._record.scatter_update(
-            self._tf.IndexedSlices(self._tf.reshape(loss, [1]), self._tf.reshape(index, [1]))
-        )
-        self._index.assign_add(1)
-        return logs
 
     def run(self, iterator):
         """Runs one execution, and returns its logs."""
-        logs = self._function(iterator)
+        logs = _run(self._function, iterator)
         if self.count == 0:
             raise StepNotRecordable("its train function does not call `train_step`")
         return logs
@@ -172,7 +178,7 @@ class SingleSteps:
         self._rates.assign(min(self.count, self._limit))
         for metric in metrics(self._model):
             metric.reset_state()
-        logs = self._function(iterator)
+        logs = _run(self._function, iterator)
         if self.count < self._limit:
             self._losses.append(float(_reported(logs, self._monitor)))
         return logs
@@ -194,6 +200,16 @@ def _train_function(model, steps_per_execution):
     model.train_function = None
     model.make_train_function()
     return model.train_function
+
+
+def _run(function, iterator):
+    """Runs a train function. Keras ends a round of the data in one of two ways; here it is one."""
+    import tensorflow as tf
+
+    try:
+        return function(iterator)
+    except tf.errors.OutOfRangeError as error:
+        raise StopIteration from error
 
 
 def _reported(logs, monitor):

@@ -158,13 +158,13 @@ class LRRangeTest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if self._run is not None and epoch == self.params["epochs"] - 1:
-            self._run.go_round()
+            self._run.go_round(self.params["epochs"])
 
     def on_train_end(self, logs=None):
         self.restore_model()
 
     def restore_model(self):
-        """Puts the model back as it was, where an interrupted `fit` has left the test unfinished."""
+        """Puts the model back as it was, after a `fit` that was interrupted during the test."""
         if self._run is not None:
             self._run.end()
             self._run = None
