@@ -118,7 +118,9 @@ class CompiledSteps:
 
     def _recorded_step(self, data):
         # Where the data ends, the graph may still run what does not wait for it.
-        with self._tf.control_dependencies(list(filter(self._tf.is_tensor, keras.tree.flatten(data)))):
+        with self._tf.control_dependencies(
+            list(filter(self._tf.is_tensor, keras.tree.flatten(data)))
+        ):
             # One beyond the last when the last execution runs further than the test.
             index = self._tf.minimum(self._index, self._limit)
             self._rates.assign(index)

@@ -62,9 +62,7 @@ def test_rates_and_losses_are_those_of_the_batches(arguments):
     count = stopping_step(losses, 0.9, 4.0)
     assert len(losses) == count < 30
     assert result.diverged
-    np.testing.assert_allclose(
-        result.learning_rates, np.geomspace(1e-4, 20, 30)[:count], rtol=1e-6
-    )
+    np.testing.assert_allclose(result.learning_rates, np.geomspace(1e-4, 20, 30)[:count], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +115,7 @@ def test_in_fit_a_generator_that_cannot_be_read_again_ends_the_test():
 
 def test_a_generator_is_read_no_further_than_the_test():
     generator = enumerate(batches())
-    result = kc.lr_range_test(
-        linear_model(), (batch for _, batch in generator), verbose=0, **RANGE
-    )
+    result = kc.lr_range_test(linear_model(), (batch for _, batch in generator), verbose=0, **RANGE)
     assert len(result.losses) <= next(generator)[0] <= 30
 
 
@@ -323,9 +319,7 @@ def test_what_the_graph_cannot_record_is_run_step_by_step(reason):
         model.running = UnresettableInGraph()
         model.steps_per_execution = 3
     with pytest.warns(UserWarning, match=reason) as caught:
-        result = kc.lr_range_test(
-            model, dataset().repeat(), shuffle=False, verbose=0, **RANGE
-        )
+        result = kc.lr_range_test(model, dataset().repeat(), shuffle=False, verbose=0, **RANGE)
     assert len([each for each in caught if "step by step" in str(each.message)]) == 1
     # The batches of the execution that showed the need are gone.
     skipped = 1 if "call" in reason else 0
