@@ -152,7 +152,7 @@ class RangeTestRun:
                 self._losses.pop()
             raise
         if self._validation is None:
-            self._losses = self._steps.losses.tolist()
+            self._losses += self._steps.losses(len(self._losses)).tolist()
         self._judge()
         if self._diverged or self._steps.count >= self._settings.steps:
             self.finish()
@@ -173,7 +173,7 @@ class RangeTestRun:
             margin = (self._settings.stop_factor - 1) * abs(self._lowest)
             self._diverged = not math.isfinite(loss) or average > self._lowest + margin
             self._lowest = min(self._lowest, average)
-        self._losses = self._losses[: self._judged]
+        del self._losses[self._judged :]
         if self._progress is not None:
             step = (self._judged - 1) * self._every
             shown = [("learning_rate", float(self._learning_rates[step]))]

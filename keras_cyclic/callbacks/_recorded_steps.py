@@ -109,6 +109,7 @@ class CompiledSteps:
         self._monitor = monitor
         self._train_step = model.train_step
         self._record = tf.Variable(tf.fill([steps + 1], np.float32(np.nan)), trainable=False)
+        self.count = 0
         self._index = tf.Variable(0, dtype="int64", trainable=False)
         self._metrics = [model._loss_tracker]
         if "train_step" in vars(model) or type(model).train_step is not keras.Model.train_step:
@@ -146,19 +147,15 @@ class CompiledSteps:
     def run(self, iterator):
         """Runs one execution, and returns its logs."""
         logs = _run(self._function, iterator)
+        # Read once: each read waits for the device.
+        self.count = min(int(self._index.numpy()), self._limit)
         if self.count == 0:
             raise StepNotRecordable("its train function does not call `train_step`")
         return logs
 
-    @property
-    def count(self):
-        """How many steps were recorded."""
-        return min(int(self._index.numpy()), self._limit)
-
-    @property
-    def losses(self):
-        """The recorded losses, a NumPy array."""
-        return self._record.numpy()[: self.count]
+    def losses(self, begin):
+        """The losses recorded from step `begin` on, a NumPy array."""
+        return self._record.numpy()[begin : self.count]
 
 
 class SingleSteps:
@@ -190,10 +187,9 @@ class SingleSteps:
         """How many steps were recorded."""
         return len(self._losses)
 
-    @property
-    def losses(self):
-        """The recorded losses, a NumPy array."""
-        return np.array(self._losses, "float32")
+    def losses(self, begin):
+        """The losses recorded from step `begin` on, a NumPy array."""
+        return np.array(self._losses[begin:], "float32")
 
 
 def _train_function(model, steps_per_execution):

@@ -13,7 +13,7 @@ X = RNG.normal(size=(60, 4)).astype("float32")
 Y = (X @ RNG.normal(size=(4, 1)) + 0.1).astype("float32")
 WEIGHT = RNG.uniform(0.5, 2, size=60).astype("float32")
 BATCHES = [(X[i : i + 16], Y[i : i + 16]) for i in range(0, 60, 16)]
-RANGE = dict(min_lr=1e-4, max_lr=20.0, steps=30)
+RANGE = {"min_lr": 1e-4, "max_lr": 20.0, "steps": 30}
 
 
 def linear_model(optimizer="sgd", **compile_arguments):
@@ -47,10 +47,10 @@ def expected(result, model, data=BATCHES):
 @pytest.mark.parametrize(
     "arguments",
     [
-        dict(steps_per_execution=1),
-        dict(steps_per_execution=1, run_eagerly=True),
-        dict(steps_per_execution=7),
-        dict(steps_per_execution=50, jit_compile=True),
+        {"steps_per_execution": 1},
+        {"steps_per_execution": 1, "run_eagerly": True},
+        {"steps_per_execution": 7},
+        {"steps_per_execution": 50, "jit_compile": True},
     ],
     ids=str,
 )
@@ -412,7 +412,7 @@ def test_without_restore_the_model_keeps_what_it_learnt_but_not_the_rate():
 
 
 def test_the_progress_bar_counts_the_steps(capsys):
-    test = dict(min_lr=1e-4, max_lr=1e-2, steps=20)
+    test = {"min_lr": 1e-4, "max_lr": 1e-2, "steps": 20}
     kc.lr_range_test(linear_model(), X, Y, **test)
     shown = capsys.readouterr().out
     assert "20/20" in shown
@@ -425,18 +425,18 @@ def test_the_progress_bar_counts_the_steps(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(min_lr=1.0, max_lr=1.0), "`min_lr` must be below `max_lr`"),
-        (dict(min_lr=0.0), "`min_lr` must be a finite number above 0"),
-        (dict(steps=9), "`steps` must be at least 10"),
-        (dict(stop_factor=1.0), "`stop_factor` must be above 1"),
-        (dict(smoothing=1.0), "`smoothing` must be"),
-        (dict(spacing="cosine"), "`spacing` must be one of"),
-        (dict(validation_data=(X, Y), validation_every=0), "`validation_every` must be"),
-        (dict(validation_data=(X,)), "must have labels"),
-        (dict(validation_data=(X, None)), "must have labels"),
-        (dict(validation_data=X), "can be read again"),
-        (dict(validation_data=batches()), "can be read again"),
-        (dict(validation_data=dataset().map(lambda x, y: x)), "must have labels"),
+        ({"min_lr": 1.0, "max_lr": 1.0}, "`min_lr` must be below `max_lr`"),
+        ({"min_lr": 0.0}, "`min_lr` must be a finite number above 0"),
+        ({"steps": 9}, "`steps` must be at least 10"),
+        ({"stop_factor": 1.0}, "`stop_factor` must be above 1"),
+        ({"smoothing": 1.0}, "`smoothing` must be"),
+        ({"spacing": "cosine"}, "`spacing` must be one of"),
+        ({"validation_data": (X, Y), "validation_every": 0}, "`validation_every` must be"),
+        ({"validation_data": (X,)}, "must have labels"),
+        ({"validation_data": (X, None)}, "must have labels"),
+        ({"validation_data": X}, "can be read again"),
+        ({"validation_data": batches()}, "can be read again"),
+        ({"validation_data": dataset().map(lambda x, y: x)}, "must have labels"),
     ],
     ids=str,
 )

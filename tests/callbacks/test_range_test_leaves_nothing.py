@@ -11,7 +11,7 @@ from keras_cyclic._training_state import TrainingState
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype("float32")
 Y = (X @ RNG.normal(size=(4, 1))).astype("float32")
-TEST = dict(min_lr=1e-4, max_lr=10.0, steps=16)
+TEST = {"min_lr": 1e-4, "max_lr": 10.0, "steps": 16}
 A = keras.optimizers
 OPTIMIZERS = {
     "fresh Adam": lambda: A.Adam(0.01),
@@ -115,7 +115,7 @@ class InterruptedStep(keras.Sequential):
 
 
 def broken_data(count):
-    for i in range(count):
+    for _i in range(count):
         yield X[:16], Y[:16]
     raise Stop("no more")
 
