@@ -173,7 +173,7 @@ def test_save_and_load(tmp_path):
     assert content["version"] == 1
     for other in ({**content, "version": 2}, {}, [], None):
         (tmp_path / "other.json").write_text(json.dumps(other))
-        with pytest.raises(ValueError, match="Upgrade|`RangeTestResult.save` wrote"):
+        with pytest.raises(ValueError, match=r"Upgrade|`RangeTestResult.save` wrote"):
             kc.RangeTestResult.load(tmp_path / "other.json")
 
 

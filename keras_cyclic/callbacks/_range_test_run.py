@@ -203,8 +203,8 @@ class RangeTestRun:
                 this_round = self._steps.count - begin
                 if dataset is None or (rounds and this_round < whole_round):
                     warnings.warn(
-                        f"The range test ends after {self._steps.count} of {self._settings.steps} steps: its "
-                        "data cannot be read once more. Give `fit` more `epochs`, or use "
+                        f"The range test ends after {self._steps.count} of {self._settings.steps} "
+                        "steps: its data cannot be read once more. Give `fit` more `epochs`, or use "
                         "`keras_cyclic.lr_range_test`, which keeps the batches of a generator.",
                         stacklevel=2,
                     )
