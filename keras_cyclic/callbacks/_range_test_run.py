@@ -204,8 +204,8 @@ class RangeTestRun:
                 if dataset is None or (rounds and this_round < whole_round):
                     warnings.warn(
                         f"The range test ends after {self._steps.count} of {self._settings.steps} "
-                        "steps: its data cannot be read once more. Give `fit` more `epochs`, or use "
-                        "`keras_cyclic.lr_range_test`, which keeps the batches of a generator.",
+                        "steps: its data cannot be read once more. Give `fit` more `epochs`, "
+                        "or use `keras_cyclic.lr_range_test`, which keeps a generator's batches.",
                         stacklevel=2,
                     )
                     self.finish()
