@@ -1,0 +1,165 @@
+"""The learning-rate range test as one function."""
+
+import itertools
+import warnings
+
+import keras
+
+from keras_cyclic._training_state import Attributes, RandomState
+from keras_cyclic.callbacks.range_test import LRRangeTest, check_model
+
+
+def lr_range_test(
+    model,
+    x,
+    y=None,
+    *,
+    validation_data=None,
+    min_lr=1e-7,
+    max_lr=10.0,
+    steps=100,
+    spacing="exponential",
+    smoothing=0.9,
+    stop_factor=4.0,
+    restore=True,
+    batch_size=None,
+    sample_weight=None,
+    class_weight=None,
+    shuffle=True,
+    validation_every=1,
+    validation_batch_size=None,
+    validation_steps=None,
+    monitor="loss",
+    verbose="auto",
+):
+    """Tests a range of learning rates on a model and its data, and leaves the model as it was.
+
+    Trains for `steps` batches at most, at rates from `min_lr` to `max_lr`, round the data as often
+    as that takes, and records the loss of each: see `keras_cyclic.callbacks.LRRangeTest`, which
+    it runs inside `model.fit`. A Python generator can be read only once: of it, at most
+    `steps` batches are read, and kept until the end of the test to go round them.
+
+    Args:
+        model: A compiled and built `keras.Model`.
+        x: The inputs, anything that `fit` takes.
+        y: The targets, as in `fit`. Defaults to `None`.
+        validation_data: `(x, y)` or `(x, y, sample_weight)`, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset`. If given, the loss on it is recorded in place of the batch's.
+            Defaults to `None`.
+        min_lr: The learning rate of the first step. Defaults to `1e-7`.
+        max_lr: The learning rate of the last step. Defaults to `10.0`.
+        steps: The number of steps, at least 10. Defaults to `100`.
+        spacing: `"exponential"` or `"linear"`. Defaults to `"exponential"`.
+        smoothing: The weight of the past in the running average that stops the test. Defaults to
+            `0.9`.
+        stop_factor: How many times its lowest value the running average may reach. Defaults to
+            `4.0`.
+        restore: Whether to put the model back as it was. Defaults to `True`.
+        batch_size: As in `fit`. Defaults to `None`.
+        sample_weight: As in `fit`. Defaults to `None`.
+        class_weight: As in `fit`. Defaults to `None`.
+        shuffle: As in `fit`. Defaults to `True`.
+        validation_every: Steps from one validation to the next; only these are recorded.
+            Defaults to `1`.
+        validation_batch_size: As in `fit`. Defaults to `None`.
+        validation_steps: As in `fit`. Defaults to `None`.
+        monitor: The name of the loss in what the model's `train_step` returns. Defaults to
+            `"loss"`.
+        verbose: `"auto"` or 1 for a progress bar, 0 for silence, 2 for one line at the end.
+            Defaults to `"auto"`.
+
+    Returns:
+        A `RangeTestResult`.
+
+    Raises:
+        ValueError: If `min_lr` is not below `max_lr`, there are fewer than 10 steps,
+            `stop_factor` is 1 or less, the model is not compiled or not built, the data is empty,
+            or `validation_data` is without labels.
+        TypeError: If an argument is of the wrong type.
+
+    Example:
+
+    >>> import keras
+    >>> import numpy as np
+    >>> import keras_cyclic as kc
+    >>> keras.utils.set_random_seed(0)
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> x = np.random.normal(size=(256, 4))
+    >>> result = kc.lr_range_test(model, x, x.sum(axis=1), verbose=0)
+    >>> base_lr, max_lr = result.bounds()
+    >>> schedule = kc.schedules.Triangular(base_lr, max_lr, step_size=100)
+
+    References:
+
+    - [Smith, 2017](https://arxiv.org/abs/1506.01186)
+    """
+    test = LRRangeTest(
+        min_lr=min_lr,
+        max_lr=max_lr,
+        steps=steps,
+        spacing=spacing,
+        smoothing=smoothing,
+        stop_factor=stop_factor,
+        restore=restore,
+        validation_data=validation_data,
+        validation_every=validation_every,
+        validation_batch_size=validation_batch_size,
+        validation_steps=validation_steps,
+        monitor=monitor,
+        verbose=1 if verbose == "auto" else verbose,
+    )
+    check_model(model)
+    _check_not_empty(x)
+    # `fit` draws random numbers, and its data too, before and after its callbacks run.
+    random_state = RandomState()
+    attributes = Attributes(model, ["history", "stop_training", "_eval_epoch_iterator"])
+    try:
+        with warnings.catch_warnings():
+            for expected in ("Your input ran out of data", "`shuffle=True` was passed"):
+                warnings.filterwarnings("ignore", message=expected)
+            model.fit(
+                _replayed(x, test.steps) if _is_generator(x) else x,
+                y,
+                batch_size=batch_size,
+                # As many as it can take, should an epoch be a single batch.
+                epochs=test.steps,
+                verbose=0,
+                callbacks=[test],
+                shuffle=shuffle,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+            )
+    finally:
+        test.restore_model()
+        attributes.restore()
+        if restore:
+            random_state.restore()
+    return test.result
+
+
+def _is_generator(x):
+    return hasattr(x, "__next__")
+
+
+def _replayed(generator, steps):
+    """The batches of a generator, over and over, of which it reads no more than `steps`."""
+    seen = []
+    for batch in itertools.islice(generator, steps):
+        seen.append(batch)
+        yield batch
+    while seen:
+        yield from seen
+
+
+def _check_not_empty(x):
+    if hasattr(x, "cardinality"):
+        sizes = [int(x.cardinality())]
+    elif isinstance(x, keras.utils.PyDataset):
+        sizes = [x.num_batches]
+    elif _is_generator(x):
+        sizes = []
+    else:
+        sizes = [array.shape[0] for array in keras.tree.flatten(x) if hasattr(array, "shape")]
+    if 0 in sizes:
+        raise ValueError("The data for the range test is empty. Received: `x` without samples")
