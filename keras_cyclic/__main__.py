@@ -2,8 +2,9 @@
 
     python -m keras_cyclic
 
-A small convolutional network is trained at a constant rate, with Triangular2 and with OneCycle. A
-training is then saved in the middle of a cycle and continued by a new Python process.
+A range test finds the learning rates. A small convolutional network is then trained at a constant
+rate, with Triangular2, and with OneCycle and its momentum. Last, a training is saved in the middle
+of a cycle and continued by a new Python process.
 """
 
 import argparse
@@ -56,13 +57,29 @@ def network(learning_rate, seed):
     return model
 
 
-def policies(epochs):
-    """The schedules that are compared, by name."""
+def find_learning_rates():
+    """The range test, on a model that it leaves as it was."""
+    training, _ = digits()
+    print("\nThe range test: 100 steps at rising learning rates", flush=True)
+    result = kc.lr_range_test(network(0.01, seed=0), *training, batch_size=BATCH_SIZE, steps=100)
+    base_lr, max_lr = result.bounds()
+    print(f"It suggests {result.suggest():.3g}, and {base_lr:.3g} to {max_lr:.3g} for cycles.")
+    return result
+
+
+def policies(result, epochs):
+    """The schedules that are compared, by name, at the rates that the range test found."""
+    base_lr, max_lr = result.bounds()
     return {
-        "constant": kc.schedules.Constant(0.03),
-        "Triangular2": kc.schedules.Triangular2(0.01, 0.1, step_size=STEPS_PER_EPOCH),
-        "OneCycle": kc.schedules.OneCycle(0.1, total_steps=epochs * STEPS_PER_EPOCH),
+        "constant": kc.schedules.Constant(result.suggest()),
+        "Triangular2": kc.schedules.Triangular2(base_lr, max_lr, step_size=STEPS_PER_EPOCH),
+        "OneCycle": kc.schedules.OneCycle(max_lr, total_steps=epochs * STEPS_PER_EPOCH),
     }
+
+
+def callbacks_for(name):
+    """1cycle cycles the momentum against the learning rate; the others leave it alone."""
+    return [kc.callbacks.CyclicalMomentum()] if name == "OneCycle" else []
 
 
 def compare(schedules, epochs, seeds):
@@ -74,7 +91,11 @@ def compare(schedules, epochs, seeds):
             print(f"\n{name}, seed {seed}: {schedule}", flush=True)
             model = network(schedule, seed)
             history = model.fit(
-                *training, batch_size=BATCH_SIZE, epochs=epochs, validation_data=validation
+                *training,
+                batch_size=BATCH_SIZE,
+                epochs=epochs,
+                validation_data=validation,
+                callbacks=callbacks_for(name),
             )
             histories.setdefault(name, []).append(history.history)
     return histories
@@ -90,25 +111,35 @@ def print_table(histories, seeds):
         print(f"{name:12s}{cells}")
 
 
-def plot(schedules, histories, epochs, path):
-    """The learning rates above and the losses below, as a PNG."""
+def plot(result, schedules, histories, epochs, path):
+    """The range test, the learning rates, the momentum and the losses, as a PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
+    figure = Figure(figsize=(9, 12), layout="constrained")
+    test, above, middle, below = figure.subplots(4, 1, height_ratios=(3, 2, 1, 3))
+    result.plot(test)
+    test.set_title("Range test on digits, small convolutional network")
     steps = np.arange(epochs * STEPS_PER_EPOCH)
     for index, (name, schedule) in enumerate(schedules.items()):
         colour = f"C{index}"
         above.plot(steps / STEPS_PER_EPOCH, schedule(steps), colour, label=name)
+        momentum = np.full(len(steps), 0.9)
+        for callback in callbacks_for(name):
+            height = keras.ops.convert_to_numpy(schedule.height(keras.ops.arange(len(steps))))
+            span = callback.max_momentum - callback.base_momentum
+            momentum = callback.max_momentum - span * height
+        middle.plot(steps / STEPS_PER_EPOCH, momentum, colour)
         for key, style in (("loss", "-"), ("val_loss", "--")):
             mean = np.mean([run[key] for run in histories[name]], axis=0)
             label = f"{name}, {'training' if key == 'loss' else 'validation'}"
             below.plot(np.arange(1, epochs + 1), mean, colour, linestyle=style, label=label)
-    above.set(title="Digits, small convolutional network", ylabel="learning rate")
+    above.set(title="Training", ylabel="learning rate")
     above.legend()
-    below.set(xlabel="epoch", ylabel="loss, mean over the seeds", yscale="log", xlim=(0, epochs))
+    middle.set(ylabel="momentum")
+    below.set(xlabel="epoch", ylabel="loss, mean over the seeds", yscale="log")
     below.legend(ncols=len(schedules))
-    for axes in (above, below):
+    for axes in (above, middle, below):
+        axes.set_xlim(0, epochs)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
@@ -179,7 +210,8 @@ def main():
         continue_training(arguments.continued)
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
-    schedules = policies(arguments.epochs)
+    result = find_learning_rates()
+    schedules = policies(result, arguments.epochs)
     seeds = range(arguments.seeds)
     histories = compare(schedules, arguments.epochs, seeds)
     same = interrupted_training(arguments.out)
@@ -189,9 +221,9 @@ def main():
         f"{'the same weights, bit for bit' if same else 'NOT the same weights'}, "
         "as the training that was not stopped."
     )
-    picture = arguments.out / "learning_rates_and_losses.png"
-    plot(schedules, histories, arguments.epochs, picture)
-    print(f"\nLearning rates and losses: {picture}")
+    picture = arguments.out / "demonstration.png"
+    plot(result, schedules, histories, arguments.epochs, picture)
+    print(f"\nRange test, learning rates, momentum and losses: {picture}")
     if not same:
         sys.exit(1)
 

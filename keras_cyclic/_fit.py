@@ -6,6 +6,23 @@ import weakref
 import keras
 
 
+def callback_list_that_called():
+    """The `CallbackList` of the `fit` that runs now, and the code of the loop that holds it.
+
+    Keras gives a callback no way to ask for it.
+
+    Returns:
+        A pair, `(None, None)` where no `CallbackList` is on this thread's stack.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList) and frame.f_back is not None:
+            return caller, frame.f_back.f_code
+        frame = frame.f_back
+    return None, None
+
+
 class Fit:
     """The `fit` that the code which makes this object runs in.
 
@@ -18,17 +35,10 @@ class Fit:
     """
 
     def __init__(self):
-        self._callbacks = None
-        self._loop = None
-        frame = sys._getframe(1)
-        while frame is not None:
-            caller = frame.f_locals.get("self")
-            if isinstance(caller, keras.callbacks.CallbackList) and frame.f_back is not None:
-                # A weak reference: an interrupted `fit` must not keep its data alive.
-                self._callbacks = weakref.ref(caller)
-                self._loop = frame.f_back.f_code
-                return
-            frame = frame.f_back
+        callbacks, loop = callback_list_that_called()
+        # A weak reference: an interrupted `fit` must not keep its data alive.
+        self._callbacks = None if callbacks is None else weakref.ref(callbacks)
+        self._loop = loop
 
     def is_running(self):
         """Whether the loop is still on the stack of some thread."""

@@ -6,16 +6,10 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
+from keras_cyclic._wrapped_optimizers import wrapped_optimizers
+
 _ABSENT = object()
 _SEED_GENERATOR = "global_seed_generator"
-
-
-def wrapped_optimizers(optimizer):
-    """An optimizer and all those inside it, outermost first."""
-    inner = list(getattr(optimizer, "optimizers", ()))
-    if hasattr(optimizer, "inner_optimizer"):
-        inner.append(optimizer.inner_optimizer)
-    return [optimizer] + [deeper for item in inner for deeper in wrapped_optimizers(item)]
 
 
 def metrics(model):

@@ -2,31 +2,14 @@
 
 import types
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_cyclic import _hyperparameter_rules as rules
 from keras_cyclic._fit import Fit
 from keras_cyclic._scheduled_optimizer import Schedules, describe, schedules_of
+from keras_cyclic._wrapped_optimizers import real_optimizers
 from keras_cyclic.schedules.clock import integer_step
-
-
-def real_optimizers(optimizer):
-    """The optimizers that update weights, under the wrappers that Keras has.
-
-    Args:
-        optimizer: Any optimizer, a `LossScaleOptimizer` and a `MultiOptimizer` among them.
-
-    Returns:
-        A list of optimizers; of a built `MultiOptimizer`, those that have weights to update.
-    """
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return real_optimizers(optimizer.inner_optimizer)
-    # MultiOptimizer came with Keras 3.15.
-    if isinstance(optimizer, getattr(keras.optimizers, "MultiOptimizer", ())):
-        return [group for group in optimizer.optimizers if group.built or not optimizer.built]
-    return [optimizer]
 
 
 def real_optimizers_of(model):
@@ -47,7 +30,8 @@ def real_optimizers_of(model):
     # On TensorFlow a MultiOptimizer asks for the optimizers of its groups in the first step.
     if not optimizer.built and all(layer.built for layer in model._flatten_layers()):
         optimizer.build(model.trainable_variables)
-    found = real_optimizers(optimizer)
+    # The groups of a built MultiOptimizer that are not built have no weights to update.
+    found = [each for each in real_optimizers(optimizer) if each.built or not optimizer.built]
     if not found:
         raise ValueError(
             "The optimizers of a MultiOptimizer that is not built are not known yet. Build the "
@@ -60,7 +44,7 @@ def scheduled(optimizer):
     """The hyperparameters of an optimizer that are being scheduled, with their current values.
 
     Args:
-        optimizer: An optimizer that is no wrapper; see `real_optimizers`.
+        optimizer: An optimizer that is no wrapper; see `real_optimizers_of`.
 
     Returns:
         A dict of floats, empty outside of a `fit` with a callback that schedules one.

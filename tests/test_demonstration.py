@@ -34,11 +34,12 @@ def test_a_short_run(tmp_path):
     rate = 0.1 - 0.09 * 23 / 67
     assert f"Saved at step 90, where the learning rate is {rate:.6f}." in output
     assert f"Loaded at step 90, where the learning rate is {rate:.6f}." in output
+    assert "It suggests 0.0" in output
     assert "the same weights, bit for bit" in output
     for name in ("constant", "Triangular2", "OneCycle"):
         (row,) = [line for line in output.splitlines() if line.startswith(f"{name}  ")]
         assert all(0 < float(cell) <= 1 for cell in row.split()[1:])
-    picture = tmp_path / "here" / "learning_rates_and_losses.png"
+    picture = tmp_path / "here" / "demonstration.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

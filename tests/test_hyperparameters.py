@@ -15,6 +15,7 @@ from keras import ops
 
 import keras_cyclic as kc
 from keras_cyclic import hyperparameters
+from keras_cyclic._wrapped_optimizers import real_optimizers
 
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "hyperparameters.md"
 STEPS = 3
@@ -376,8 +377,8 @@ def two_layers(*, lazy=False):
 @multi_optimizer
 def test_real_optimizers():
     one, two = sgd(0.1), keras.optimizers.Adam()
-    assert hyperparameters.real_optimizers(one) == [one]
-    assert hyperparameters.real_optimizers(keras.optimizers.LossScaleOptimizer(two)) == [two]
+    assert real_optimizers(one) == [one]
+    assert real_optimizers(keras.optimizers.LossScaleOptimizer(two)) == [two]
     model = two_layers()
     model.compile(keras.optimizers.LossScaleOptimizer(groups(one, two)), "mse")
     assert hyperparameters.real_optimizers_of(model) == [one, two]

@@ -3,13 +3,14 @@
 import contextlib
 import itertools
 import math
-import sys
 import warnings
 
 import keras
 import numpy as np
 
-from keras_cyclic._training_state import Attributes, TrainingState, wrapped_optimizers
+from keras_cyclic._fit import callback_list_that_called
+from keras_cyclic._training_state import Attributes, TrainingState
+from keras_cyclic._wrapped_optimizers import wrapped_optimizers
 from keras_cyclic.callbacks._recorded_steps import (
     CompiledSteps,
     SingleSteps,
@@ -262,15 +263,9 @@ class RangeTestRun:
 
     def _watch_callbacks(self):
         """Restores the model, too, when another callback raises, of which Keras tells nobody."""
-        frame = sys._getframe(1)
-        while frame is not None:
-            caller = frame.f_locals.get("self")
-            if isinstance(caller, keras.callbacks.CallbackList):
-                self._callbacks = caller
-                for name in _WATCHED:
-                    setattr(caller, name, self._watched(getattr(caller, name)))
-                return
-            frame = frame.f_back
+        self._callbacks, _ = callback_list_that_called()
+        for name in _WATCHED if self._callbacks is not None else ():
+            setattr(self._callbacks, name, self._watched(getattr(self._callbacks, name)))
 
     def _watched(self, method):
         def call(*args, **kwargs):

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from keras_cyclic._training_state import metrics, wrapped_optimizers
+from keras_cyclic._training_state import metrics
+from keras_cyclic._wrapped_optimizers import real_optimizers
 
 
 class TestedRates:
@@ -17,7 +18,7 @@ class TestedRates:
     """
 
     def __init__(self, optimizer, learning_rates):
-        self._optimizers = [each for each in wrapped_optimizers(optimizer) if not _is_wrapper(each)]
+        self._optimizers = real_optimizers(optimizer)
         self._originals = [each._learning_rate for each in self._optimizers]
         self._values = [_plain(rate) for rate in self._originals]
         ratios = _ratios(self._optimizers)
@@ -52,10 +53,6 @@ class TestedRates:
             vars(optimizer)["_learning_rate"] = original
             if value is not None:
                 original.assign(value)
-
-
-def _is_wrapper(optimizer):
-    return hasattr(optimizer, "inner_optimizer") or hasattr(optimizer, "optimizers")
 
 
 def _plain(rate):

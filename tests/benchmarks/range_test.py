@@ -48,14 +48,16 @@ def measure(steps_per_execution, tested):
     return clock.steps_per_second
 
 
-for steps_per_execution in (50, 1):
-    rates = [
-        [measure(steps_per_execution, tested) for tested in (False, True)] for _ in range(ROUNDS)
-    ]
-    plain, tested = (statistics.median(column) for column in zip(*rates))
-    ratio = statistics.median(test / fit for fit, test in rates)
-    print(
-        f"steps_per_execution={steps_per_execution}: fit {plain:.0f} steps/s, range test "
-        f"{tested:.0f} steps/s, ratio {ratio:.2f}",
-        flush=True,
-    )
+if __name__ == "__main__":
+    for steps_per_execution in (50, 1):
+        rates = [
+            [measure(steps_per_execution, tested) for tested in (False, True)]
+            for _ in range(ROUNDS)
+        ]
+        plain, tested = (statistics.median(column) for column in zip(*rates))
+        ratio = statistics.median(test / fit for fit, test in rates)
+        print(
+            f"steps_per_execution={steps_per_execution}: fit {plain:.0f} steps/s, range test "
+            f"{tested:.0f} steps/s, ratio {ratio:.2f}",
+            flush=True,
+        )

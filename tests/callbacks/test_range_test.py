@@ -438,7 +438,6 @@ def test_the_progress_bar_counts_the_steps(capsys):
         ({"validation_data": batches()}, "can be read again"),
         ({"validation_data": dataset().map(lambda x, y: x)}, "must have labels"),
     ],
-    ids=str,
 )
 def test_bad_arguments_are_refused_before_the_first_step(arguments, message):
     model = linear_model()
