@@ -171,7 +171,8 @@ class RangeTestResult:
         start, lowest = curve.smoothed[[curve.start, curve.lowest]]
         error = math.hypot(*curve.errors[[curve.start, curve.lowest]])
         # The lowest of many noisy values is low by itself, but no noise rises at the end.
-        chance = (3 if curve.rises else 6) * error
+        seen_to_rise = curve.rise < len(curve.smoothed) - 1
+        chance = (3 if seen_to_rise else 6) * error
         if start - lowest <= max(chance, 1e-4 * abs(start)) or lowest >= curve.smoothed[0]:
             raise ValueError(
                 f"The loss never falls clearly: from {start:.4g} to {lowest:.4g} at the lowest, "
