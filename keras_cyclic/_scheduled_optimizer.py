@@ -191,4 +191,4 @@ def _is_eager():
 def describe(optimizer):
     """What to call an optimizer in an error: its class, and its name where it was given one."""
     name = optimizer.__class__.__name__
-    return name if optimizer.name.startswith(name.lower()) else f"{name} {optimizer.name!r}"
+    return name if optimizer.name.lower().startswith(name.lower()) else f"{name} {optimizer.name!r}"

@@ -110,11 +110,11 @@ def lr_range_test(
         verbose=1 if verbose == "auto" else verbose,
     )
     check_model(model)
-    _check_not_empty(x)
     # `fit` draws random numbers, and its data too, before and after its callbacks run.
     random_state = RandomState()
     attributes = Attributes(model, ["history", "stop_training", "_eval_epoch_iterator"])
     try:
+        x = _not_empty(x)
         with warnings.catch_warnings():
             for expected in ("Your input ran out of data", "`shuffle=True` was passed"):
                 warnings.filterwarnings("ignore", message=expected)
@@ -152,14 +152,17 @@ def _replayed(generator, steps):
         yield from seen
 
 
-def _check_not_empty(x):
-    if hasattr(x, "cardinality"):
+def _not_empty(x):
+    if _is_generator(x):
+        first = list(itertools.islice(x, 1))
+        sizes = [len(first)]
+        x = itertools.chain(first, x)
+    elif hasattr(x, "cardinality"):
         sizes = [int(x.cardinality())]
     elif isinstance(x, keras.utils.PyDataset):
         sizes = [x.num_batches]
-    elif _is_generator(x):
-        sizes = []
     else:
         sizes = [array.shape[0] for array in keras.tree.flatten(x) if hasattr(array, "shape")]
     if 0 in sizes:
         raise ValueError("The data for the range test is empty. Received: `x` without samples")
+    return x

@@ -175,6 +175,8 @@ def sets_of_names(optimizer):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_hyperparameter_of_every_optimizer(optimizer):
+    if optimizer == "Muon" and keras.__version__.startswith("3.12."):
+        pytest.skip("Muon of Keras 3.12 does not train on TensorFlow, with us or without")
     for names in sets_of_names(optimizer):
         ours, reference = scheduled(optimizer, names), assigned(optimizer, names)
         assert np.isfinite(reference).all()
@@ -275,7 +277,7 @@ sgd = keras.optimizers.SGD
         ),
         (lambda: sgd(0.1, 0.9), "ema_momentum", "use_ema=True"),
         (lambda: sgd(0.1, 0.9), "nesterov", "no float but False"),
-        (lambda: sgd(0.1, 0.9), "name", "no float but 'sgd"),
+        (lambda: sgd(0.1, 0.9), "name", "no float but '(sgd|SGD)"),
         (lambda: sgd(0.1, clipnorm=0.0), "clipnorm", "0 switches it off"),
         (lambda: sgd(0.1, 0.9), "learning_rate", "learning_rate=schedule"),
         (Ignoring, "warmth", "the update of this model's weights does not use it"),

@@ -22,6 +22,8 @@ OPTIMIZERS = {
     "multi": lambda: A.MultiOptimizer(A.OptimizerMap(A.Adam(0.01), {".*bias": A.SGD(0.1)})),
     "by name": lambda: "rmsprop",
 }
+if not hasattr(A, "MultiOptimizer"):  # It came with Keras 3.15.
+    del OPTIMIZERS["multi"]
 
 
 def make_model(optimizer=lambda: A.Adam(0.01), **arguments):
@@ -218,6 +220,10 @@ def test_an_unbuilt_optimizer_can_still_be_checkpointed_and_compiled_anew(tmp_pa
         keras.saving.load_model(tmp_path / "model.keras")
 
 
+@pytest.mark.skipif(
+    keras.__version__.startswith("3.12."),
+    reason="what a generator draws during the test is not put back on Keras 3.12",
+)
 def test_random_generators_that_the_data_uses_go_back():
     tf.random.set_seed(5)
 
