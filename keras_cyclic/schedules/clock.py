@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_cyclic._arguments import MAX_STEPS
+from keras_cyclic.schedules.cycle_starts import EqualCycles, ListedCycles
 
 
 def integer_step(step):
@@ -194,6 +195,10 @@ class Cycles:
         """The move that takes up the whole of a cycle, and the step in it, for cycle `index`."""
         return Move(0, self.length), self.offset(step)
 
+    def starts(self):
+        """When the cycles begin; see `cycle_starts.py`."""
+        return EqualCycles(self.length)
+
     def _ends(self, step):
         return countable(self.length, step) == self.length
 
@@ -229,6 +234,10 @@ class GrowingCycles:
             beyond = ops.convert_to_tensor(np.array(beyond, float_dtype()))
             end = (end, ops.take(beyond, index))
         return Move(start, end), step
+
+    def starts(self):
+        """When the cycles begin; see `cycle_starts.py`."""
+        return ListedCycles(tuple(self.restarts[:-1]))
 
 
 # Every evaluation compares the step with all restarts, so there must be an end to them.

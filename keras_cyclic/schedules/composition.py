@@ -15,7 +15,13 @@ from keras_cyclic.schedules.clock import (
     float_dtype,
     integer_step,
 )
-from keras_cyclic.schedules.schedule import Schedule, check_schedule, evaluate
+from keras_cyclic.schedules.cycle_starts import (
+    NO_CYCLES,
+    DelayedCycles,
+    JoinedCycles,
+    SampledCycles,
+)
+from keras_cyclic.schedules.schedule import Schedule, check_schedule, cycles_of, evaluate
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
@@ -100,6 +106,10 @@ class Warmup(Schedule):
             climbing = climbing + self.initial_lr
         return _then(self.schedule, self.warmup_steps, step, climbing)
 
+    def cycles(self):
+        cycles = cycles_of(self.schedule)
+        return cycles and DelayedCycles(cycles, self.warmup_steps)
+
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
 class Sequential(Schedule):
@@ -154,6 +164,12 @@ class Sequential(Schedule):
             rate = _then(schedule, boundary, step, rate)
         return rate
 
+    def cycles(self):
+        found = [cycles_of(schedule) for schedule in self.schedules]
+        if not any(found):
+            return None
+        return JoinedCycles(tuple(cycles or NO_CYCLES for cycles in found), tuple(self.boundaries))
+
 
 def _then(schedule, boundary, step, rate):
     """`rate` before `boundary`, and from there on `schedule`, counting from its own step 0."""
@@ -197,3 +213,7 @@ class Sampled(Schedule):
 
     def learning_rate(self, step):
         return evaluate(self.schedule, step - Cycles(self.every).offset(step))
+
+    def cycles(self):
+        cycles = cycles_of(self.schedule)
+        return cycles and SampledCycles(cycles, self.every)

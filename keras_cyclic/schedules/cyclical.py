@@ -8,11 +8,11 @@ from keras import ops
 from keras_cyclic import _arguments, profiles
 from keras_cyclic.schedules import envelope
 from keras_cyclic.schedules.clock import Cycles, Move, before
-from keras_cyclic.schedules.wave import Wave
+from keras_cyclic.schedules.wave import CyclicalWave, above
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
-class Cyclical(Wave):
+class Cyclical(CyclicalWave):
     """A learning rate that rises and falls between two bounds.
 
     ```
@@ -95,6 +95,9 @@ class Cyclical(Wave):
             amplitude = self.max_lr - self.base_lr
             return self.base_lr + self._share_of_climb(self._clock.offset(step), amplitude)
         return super().learning_rate(step)
+
+    def learning_rate_between(self, low, high, step):
+        return above(low, (high - low) * self.height(step))
 
     def height(self, step):
         height = self._height_in_cycle(self._clock.offset(step))

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_cyclic import _arguments, profiles
 from keras_cyclic.schedules.clock import Move, at_most, before, either
+from keras_cyclic.schedules.cycle_starts import ListedCycles
 from keras_cyclic.schedules.wave import Wave
 
 
@@ -110,6 +111,9 @@ class OneCycle(Wave):
         low = either(first, self._initial_lr, self._final_lr)
         amplitude = either(first, self.max_lr - self._initial_lr, high - self._final_lr)
         return low + amplitude * self._height_in_phase(step, rising, before_tail)
+
+    def cycles(self):
+        return ListedCycles((0, self.total_steps))
 
     def height(self, step):
         """How high the wave stands: 0 at the start and at the end, 1 at the peak.

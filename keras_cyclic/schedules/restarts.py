@@ -6,11 +6,11 @@ from keras import ops
 from keras_cyclic import _arguments, profiles
 from keras_cyclic.schedules.clock import Cycles, GrowingCycles
 from keras_cyclic.schedules.envelope import geometric
-from keras_cyclic.schedules.wave import Wave
+from keras_cyclic.schedules.wave import CyclicalWave, above
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
-class CosineAnnealingWarmRestarts(Wave):
+class CosineAnnealingWarmRestarts(CyclicalWave):
     """Cosine annealing with warm restarts (SGDR).
 
     ```
@@ -78,13 +78,21 @@ class CosineAnnealingWarmRestarts(Wave):
         return self.final_lr, self.initial_lr
 
     def height(self, step):
-        cycle = self._clock.index(step)
-        height = self._profile.fall(*self._clock.move(step, cycle))
-        return height if self.m_mul == 1 else height * self._scale(cycle)
-
-    def _scale(self, cycle):
         low, high = self.bounds
-        scale = geometric(self.m_mul, cycle)
-        if low == 0 or low == high:
-            return scale
-        return ops.maximum((high * scale - low) / (high - low), 0.0)
+        height, scale = self._fall(step)
+        if self.m_mul == 1:
+            return height
+        if low and low != high:
+            scale = ops.maximum((high * scale - low) / (high - low), 0.0)
+        return height * scale
+
+    def learning_rate_between(self, low, high, step):
+        height, scale = self._fall(step)
+        amplitude = high - low if self.m_mul == 1 else ops.maximum(high * scale - low, 0.0)
+        return above(low, amplitude * height)
+
+    def _fall(self, step):
+        """How much of the fall is left, and the cycle's peak as a share of the first one's."""
+        cycle = self._clock.index(step)
+        scale = 1.0 if self.m_mul == 1 else geometric(self.m_mul, cycle)
+        return self._profile.fall(*self._clock.move(step, cycle)), scale

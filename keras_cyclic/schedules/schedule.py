@@ -66,6 +66,15 @@ class Schedule(Configurable, KerasSchedule):
             f"{type(self).__name__} must implement `learning_rate(self, step)`."
         )
 
+    def cycles(self):
+        """When the cycles of the schedule begin, for callbacks that wait for the end of one.
+
+        Returns:
+            An object with two methods, for Python ints: `index(step)`, the cycle that a step is
+            in, counted from 0, and `start(index)`, the first step of a cycle, or None if there
+            is no such cycle. None if the schedule has no cycles.
+        """
+
     def __mul__(self, factor):
         if isinstance(factor, (numbers.Real, KerasSchedule)):
             return Product(self, factor)
@@ -109,6 +118,16 @@ class Product(Schedule):
     def learning_rate(self, step):
         factor = self.factor if isinstance(self.factor, float) else evaluate(self.factor, step)
         return evaluate(self.schedule, step) * factor
+
+    def cycles(self):
+        found = [cycles_of(part) for part in (self.schedule, self.factor)]
+        found = [cycles for cycles in found if cycles is not None]
+        return found[0] if found and all(cycles == found[0] for cycles in found) else None
+
+
+def cycles_of(schedule):
+    """The cycles of anything that an optimizer takes for a rate, or None; see `Schedule.cycles`."""
+    return schedule.cycles() if isinstance(schedule, Schedule) else None
 
 
 def check_schedule(name, value):

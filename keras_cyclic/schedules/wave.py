@@ -17,7 +17,8 @@ class Wave(Schedule):
     ```
 
     A subclass implements `height(step)` and `bounds`. One whose lower bound changes on the way, as
-    `OneCycle`, implements `learning_rate(step)` too.
+    `OneCycle`, implements `learning_rate(step)` too. One that comes back again and again is a
+    `CyclicalWave`.
     """
 
     @property
@@ -38,5 +39,37 @@ class Wave(Schedule):
 
     def learning_rate(self, step):
         low, high = self.bounds
-        rate = (high - low) * self.height(step)
-        return rate + low if low else rate
+        return above(low, (high - low) * self.height(step))
+
+
+def above(low, rate):
+    """`low + rate`, without an operation in the graph for a lower bound of 0."""
+    return rate if isinstance(low, float) and low == 0 else rate + low
+
+
+class CyclicalWave(Wave):
+    """Base class of the waves with cycles, whose bounds may be moved from one to the next.
+
+    A subclass keeps its clock as `_clock` and implements `learning_rate_between`.
+    """
+
+    def learning_rate_between(self, low, high, step):
+        """The rate at `step` if the wave had other bounds.
+
+        Args:
+            low: The lower bound, a Python float or a scalar tensor.
+            high: The upper bound, likewise.
+            step: An integer tensor of any shape.
+
+        Returns:
+            A float tensor in the shape of `step`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement `learning_rate_between(self, low, high, step)`."
+        )
+
+    def learning_rate(self, step):
+        return self.learning_rate_between(*self.bounds, step)
+
+    def cycles(self):
+        return self._clock.starts()

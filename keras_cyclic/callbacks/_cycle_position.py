@@ -1,0 +1,72 @@
+"""Where a training stands in the cycles of its learning rate."""
+
+from keras import ops
+
+from keras_cyclic._config import describe
+from keras_cyclic.hyperparameters import real_optimizers_of
+from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, cycles_of
+
+
+class CyclePosition:
+    """The cycles of a model's learning rate, and the step that its training has reached.
+
+    Steps are those that the schedule sees, the optimizer's `_iterations`: with
+    `gradient_accumulation_steps` every micro-step counts.
+
+    Args:
+        model: A compiled model.
+        caller: The name of the callback, for the error.
+        schedule: The schedule whose cycles count. Defaults to the optimizer's own.
+
+    Raises:
+        ValueError: If the length of the cycles cannot be known, or the groups of a
+            `MultiOptimizer` have different cycles.
+    """
+
+    def __init__(self, model, caller, schedule=None):
+        self._model = model
+        optimizers = real_optimizers_of(model)
+        rates = [optimizer._learning_rate for optimizer in optimizers]
+        rates = rates if schedule is None else [check_schedule("schedule", schedule)]
+        found = [cycles_of(rate) for rate in rates]
+        with_cycles = [i for i, cycles in enumerate(found) if cycles is not None]
+        if not with_cycles:
+            raise ValueError(
+                f"{caller} waits for the ends of cycles, and cannot know them from this learning "
+                "rate. Train with a schedule of `keras_cyclic.schedules` that has cycles "
+                "(Cyclical, Triangular, Triangular2, ExpRange, CosineAnnealingWarmRestarts, "
+                "OneCycle), or with Warmup, Sequential, Sampled or a multiple of one. Received: "
+                f"learning_rate={', '.join(map(_describe, rates))}"
+            )
+        self.cycles = found[with_cycles[0]]
+        if any(found[i] != self.cycles for i in with_cycles):
+            raise ValueError(
+                f"{caller} needs all groups of a MultiOptimizer to have the same cycles. "
+                f"Received: learning_rate={', '.join(map(_describe, rates))}"
+            )
+        self._optimizer = optimizers[with_cycles[0]]
+        self._epoch_start = self.step()
+
+    def step(self):
+        """The number of steps that the optimizer has made, a Python int."""
+        if hasattr(self._model, "jax_state_sync"):
+            self._model.jax_state_sync()
+        return int(ops.convert_to_numpy(self._optimizer._iterations))
+
+    def begin_epoch(self):
+        """To be called at the beginning of each epoch, before `has_reached`."""
+        self._epoch_start = self.step()
+
+    def has_reached(self, step, batch):
+        """Whether the optimizer has made `step` steps, after batch number `batch` of the epoch.
+
+        Reads the optimizer's counter only where it may have come so far: a LossScaleOptimizer
+        leaves out steps, but none makes more steps than there are batches.
+        """
+        if step is None or self._epoch_start + batch + 1 < step:
+            return False
+        return self.step() >= step
+
+
+def _describe(rate):
+    return describe(rate) if isinstance(rate, KerasSchedule) else repr(rate)
