@@ -46,6 +46,26 @@ def rate_up_to(name, value, limit_name, limit):
     return value
 
 
+def not_negative(name, value):
+    """A finite number of 0 or more."""
+    allowed = "a finite number of 0 or more"
+    value = real(name, value, allowed)
+    if value < 0:
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
+def count(name, value):
+    """A whole number of 0 or more, as a Python int."""
+    allowed = "a whole number of 0 or more"
+    error = f"Argument `{name}` must be {allowed}. {_received(name, value)}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{error} of type {type(value).__name__}")
+    if not (0 <= value < np.inf and value == int(value)):
+        raise ValueError(error)
+    return int(value)
+
+
 def positive(name, value):
     """A finite number above 0."""
     allowed = "a finite number above 0"

@@ -53,6 +53,10 @@ class CyclePosition:
             self._model.jax_state_sync()
         return int(ops.convert_to_numpy(self._optimizer._iterations))
 
+    def cycle(self):
+        """The cycle that the next step is in, counted from 0."""
+        return self.cycles.index(self.step())
+
     def begin_epoch(self):
         """To be called at the beginning of each epoch, before `has_reached`."""
         self._epoch_start = self.step()

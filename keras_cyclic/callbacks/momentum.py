@@ -5,6 +5,7 @@ import keras
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable, describe
 from keras_cyclic.hyperparameters import ScheduledFit, Target, real_optimizers_of
+from keras_cyclic.schedules.adjustable import Scaled, without_moves
 from keras_cyclic.schedules.schedule import KerasSchedule, Product, check_schedule, evaluate
 from keras_cyclic.schedules.wave import Wave
 
@@ -213,7 +214,10 @@ _WAVE = (
 
 def _wave(schedule):
     """The wave that a learning rate follows, or None."""
-    while isinstance(schedule, Product) and isinstance(schedule.factor, float):
+    schedule = without_moves(schedule)
+    while isinstance(schedule, Scaled) or (
+        isinstance(schedule, Product) and isinstance(schedule.factor, float)
+    ):
         schedule = schedule.schedule
     return schedule if isinstance(schedule, Wave) else None
 

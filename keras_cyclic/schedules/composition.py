@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
+from keras_cyclic.schedules.adjustable import without_moves
 from keras_cyclic.schedules.clock import (
     Cycles,
     Move,
@@ -88,7 +89,9 @@ class Warmup(Schedule):
     def __init__(self, schedule, warmup_steps, initial_lr=0.0, profile="linear"):
         self.schedule = check_schedule("schedule", schedule)
         self.warmup_steps = _arguments.length("warmup_steps", warmup_steps)
-        self._peak = float(ops.convert_to_numpy(evaluate(self.schedule, integer_step(0))))
+        # Bounds are moved at the ends of cycles, when the climb is over: it keeps to the first.
+        start = evaluate(without_moves(self.schedule), integer_step(0))
+        self._peak = float(ops.convert_to_numpy(start))
         self.initial_lr = _arguments.rate("initial_lr", initial_lr)
         # The peak has been rounded to float32.
         if not self.initial_lr <= self._peak * (1 + 1e-6) < math.inf:

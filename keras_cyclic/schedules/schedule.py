@@ -130,6 +130,32 @@ def cycles_of(schedule):
     return schedule.cycles() if isinstance(schedule, Schedule) else None
 
 
+def with_parts(schedule, replace):
+    """A schedule made again with other parts.
+
+    Args:
+        schedule: Anything that an optimizer takes for a rate.
+        replace: A function of the schedule, and of each part of it that may be a schedule, that
+            gives what to put there, or None to look at the parts inside.
+
+    Returns:
+        The new schedule, or the same object if none of its parts is another one.
+    """
+    replaced = replace(schedule)
+    if replaced is not None:
+        return replaced
+    if isinstance(schedule, list):
+        parts = [with_parts(part, replace) for part in schedule]
+        return parts if any(new is not old for new, old in zip(parts, schedule)) else schedule
+    if not isinstance(schedule, Schedule):
+        return schedule
+    old = {name: getattr(schedule, name) for name in schedule._arguments()}
+    new = {name: with_parts(value, replace) for name, value in old.items()}
+    if all(new[name] is old[name] for name in old):
+        return schedule
+    return type(schedule)(**new)
+
+
 def check_schedule(name, value):
     """`value`, which must be a schedule, ours or any of Keras."""
     if isinstance(value, KerasSchedule):

@@ -25,7 +25,7 @@ def starts(schedule, until):
 
 
 @pytest.mark.parametrize(
-    "schedule, expected",
+    ("schedule", "expected"),
     [
         (TRIANGULAR, [0, 5, 10, 15, 20, 25]),
         (0.5 * TRIANGULAR, [0, 5, 10, 15, 20, 25]),

@@ -1,0 +1,137 @@
+"""Callbacks that judge a monitored value, and remember their judgement with the model."""
+
+import math
+import warnings
+
+from keras import ops
+from keras.src.callbacks.monitor_callback import MonitorCallback
+
+from keras_cyclic import _arguments
+from keras_cyclic._callback_state import place_in_list, state_of
+from keras_cyclic._config import Configurable
+from keras_cyclic._wrapped_optimizers import real_optimizers
+
+
+class MonitoredCallback(Configurable, MonitorCallback):
+    """Base class of the callbacks that react to a monitored value.
+
+    A subclass names in `remembers` the attributes that must survive saving and loading, and sets
+    them in `reset`.
+
+    Args:
+        monitor: The name of a logged value.
+        mode: `"min"`, `"max"` or `"auto"`.
+        min_delta: What counts as an improvement.
+        verbose: 0 or 1.
+    """
+
+    remembers = ("best", "wait")
+
+    def __init__(self, monitor, mode, min_delta, verbose):
+        if not isinstance(monitor, str):
+            raise TypeError(
+                "Argument `monitor` must be the name of a logged value, as 'val_loss'. "
+                f"Received: monitor={monitor!r} of type {type(monitor).__name__}"
+            )
+        super().__init__(
+            monitor,
+            _arguments.choice("mode", mode, ("auto", "min", "max")),
+            min_delta=_arguments.not_negative("min_delta", min_delta),
+        )
+        self.verbose = verbose
+        self._has_warned = False
+
+    def reset(self):
+        """Forgets what was judged; at the start of a `fit` that does not go on from a file."""
+        self.best = None
+        self.wait = 0
+
+    def snapshot(self):
+        """What is saved with the model."""
+        return {name: getattr(self, name) for name in self.remembers}
+
+    def restore(self, entry):
+        """Takes back what `snapshot` gave, or starts anew if it is None."""
+        self.reset()
+        for name, value in (entry or {}).items():
+            setattr(self, name, value)
+
+    def set_model(self, model):
+        """Attaches the callback to a compiled model; `fit` does it.
+
+        Keras loads a weights file into what is there. For a new model to take the state of this
+        callback from a weights file, call `set_model` before `load_weights`.
+        """
+        super().set_model(model)
+        if getattr(model, "optimizer", None) is None:
+            return
+        kind = self._kind()
+        number = place_in_list(
+            self, lambda other: isinstance(other, MonitoredCallback) and other._kind() == kind
+        )
+        self._key = f"{kind}:{number}"
+        self.attach()
+        state_of(model).attach(self._key, self)
+
+    def attach(self):
+        """Makes the model's learning rate adjustable, where that is what the callback does."""
+
+    def _kind(self):
+        return f"{type(self).__name__}:{self.monitor}"
+
+    def on_train_begin(self, logs=None):
+        if not state_of(self.model).take_loaded(self._key):
+            self.reset()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # What is loaded at the start of a `fit` counts for that one, and not for the next.
+        state_of(self.model).take_loaded(self._key)
+
+    def monitored(self, logs):
+        """The monitored value, or None; warns once if it is not logged."""
+        if self.monitor_op is None:
+            # The metrics, which tell the direction, are not all there before the first step.
+            self._set_monitor_op()
+            self._signed_min_delta, self.min_delta = self.min_delta, abs(self.min_delta)
+        value = logs.get(self.monitor)
+        if value is None and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{type(self).__name__} monitors `{self.monitor}`, which is not logged at the end "
+                f"of this epoch. Logged are: {', '.join(logs)}.",
+                stacklevel=3,
+            )
+        return value
+
+    def is_improvement(self, value, best):
+        """Whether a value is better than the best by more than `min_delta`; NaN never is."""
+        if math.isnan(value):
+            return False
+        # In single precision, as Keras compares.
+        return best is None or bool(self.monitor_op(value - self._signed_min_delta, best))
+
+    def log_learning_rates(self, logs):
+        """Puts the present rates into the logs, under the names that Keras gives them."""
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        optimizer = self.model.optimizer
+        if hasattr(optimizer, "inner_optimizer"):
+            optimizer = optimizer.inner_optimizer
+        if hasattr(optimizer, "optimizers"):
+            for group in optimizer.optimizers:
+                logs[f"learning_rate_{group.name}"] = learning_rate_of(group)
+        else:
+            logs["learning_rate"] = learning_rate_of(optimizer)
+
+
+def step_of(model):
+    """The steps that the first optimizer of a model has made, a Python int."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+    optimizers = real_optimizers(model.optimizer)
+    return int(ops.convert_to_numpy(optimizers[0]._iterations)) if optimizers else 0
+
+
+def learning_rate_of(optimizer):
+    """An optimizer's rate at its step, as a Python float."""
+    return float(ops.convert_to_numpy(optimizer.learning_rate))

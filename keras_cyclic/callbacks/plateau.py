@@ -1,0 +1,209 @@
+"""Reducing the learning rate when a metric has stopped improving."""
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src.utils import io_utils
+
+from keras_cyclic import _arguments
+from keras_cyclic._wrapped_optimizers import real_optimizers
+from keras_cyclic.callbacks._adjusted_rates import after_adjustment, replace_rates
+from keras_cyclic.callbacks._cycle_position import CyclePosition
+from keras_cyclic.callbacks._monitored import MonitoredCallback, learning_rate_of, step_of
+from keras_cyclic.schedules.adjustable import Scaled
+
+
+@keras.saving.register_keras_serializable(package="keras_cyclic")
+class ReduceLROnPlateau(MonitoredCallback):
+    """Reduces the learning rate when a metric has stopped improving, also that of a schedule.
+
+    Keras's callback of that name, for every learning rate that an optimizer takes. A plain rate is
+    reduced exactly as Keras reduces it:
+
+    ```
+    rate = max(rate * factor, min_lr)
+    ```
+
+    A schedule, of `keras_cyclic` or of Keras, or a function keeps its shape and is scaled, from
+    the next step on and without the step being compiled again:
+
+    ```
+    rate(t) = max(schedule(t) * factor ** n, min(schedule(t), min_lr))      after n reductions
+    ```
+
+    In a `MultiOptimizer` all groups are reduced, in a `LossScaleOptimizer` the optimizer inside.
+    The rate of each epoch's end is logged as `learning_rate` (`learning_rate_<name>` for each
+    group), so that `History` has it.
+
+    The reduced rate and the counters are saved with the model and its weights, and training goes
+    on from them: after `keras.models.load_model`, after `keras.callbacks.BackupAndRestore` has
+    restored a run that was killed, and after `load_weights`, if the new model is known to the
+    callback by then (`callback.set_model(model)`). Any other `fit` begins with new counters, as
+    with Keras.
+
+    Args:
+        monitor: The name of the logged value to watch. Defaults to `"val_loss"`.
+        factor: What the learning rate is multiplied by, above 0 and below 1. Defaults to `0.1`.
+        patience: How many epochs without improvement it takes. Defaults to `10`.
+        verbose: 1 to print a line for each reduction. Defaults to `0`.
+        mode: `"min"` if lower values are better, `"max"` if higher ones are, `"auto"` to tell
+            from the metric. Defaults to `"auto"`.
+        min_delta: How much better a value must be to count as an improvement. Defaults to `1e-4`.
+        cooldown: How many epochs after a reduction are not judged. Defaults to `0`.
+        min_lr: The learning rate not to go below. Defaults to `0.0`.
+        at_cycle_ends: Whether to judge at the ends of the schedule's cycles only, by the first
+            value logged at or after each; `patience` and `cooldown` then count cycles. In the
+            middle of a cycle the loss is meant to be worse. Defaults to `False`.
+
+    Raises:
+        ValueError: If a number is out of range or `mode` unknown; at the start of `fit`, if the
+            cycles are to be waited for and cannot be known.
+        TypeError: If an argument is of the wrong type.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> import keras_cyclic as kc
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> rate = kc.schedules.CosineAnnealing(0.1, decay_steps=8)
+    >>> model.compile(keras.optimizers.SGD(rate), "mse")
+    >>> reduce_lr = kc.callbacks.ReduceLROnPlateau("loss", patience=1, factor=0.5, min_delta=1e3)
+    >>> x, y = np.ones((8, 4)), np.ones((8, 1))
+    >>> history = model.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=[reduce_lr])
+    >>> [round(rate, 4) for rate in history.history["learning_rate"]]
+    [0.0854, 0.05, 0.0073]
+    """
+
+    remembers = ("best", "wait", "cooldown_counter", "cycle")
+
+    def __init__(
+        self,
+        monitor="val_loss",
+        factor=0.1,
+        patience=10,
+        verbose=0,
+        mode="auto",
+        min_delta=1e-4,
+        cooldown=0,
+        min_lr=0.0,
+        at_cycle_ends=False,
+    ):
+        super().__init__(monitor, mode, min_delta, verbose)
+        self.factor = _arguments.fraction("factor", factor)
+        self.patience = _arguments.count("patience", patience)
+        self.cooldown = _arguments.count("cooldown", cooldown)
+        self.min_lr = _arguments.rate("min_lr", min_lr)
+        self.at_cycle_ends = _arguments.boolean("at_cycle_ends", at_cycle_ends)
+        self.reset()
+
+    def reset(self):
+        super().reset()
+        self.cooldown_counter = 0
+        self.cycle = None
+
+    def attach(self):
+        replace_rates(self.model, self._scaled)
+
+    def _scaled(self, rate):
+        if not isinstance(rate, Scaled):
+            return Scaled(rate, min_lr=self.min_lr)
+        if rate.min_lr != self.min_lr:
+            return Scaled(rate.schedule, rate.scale, self.min_lr)
+        return rate
+
+    def snapshot(self):
+        rates = [optimizer._learning_rate for optimizer in real_optimizers(self.model.optimizer)]
+        scales = [rate.scale if isinstance(rate, Scaled) else None for rate in rates]
+        return {**super().snapshot(), "scales": scales}
+
+    def restore(self, entry):
+        entry = dict(entry or {})
+        scales = entry.pop("scales", None)
+        super().restore(entry)
+        optimizers = real_optimizers(self.model.optimizer)
+        for optimizer, scale in zip(optimizers, scales or [None] * len(optimizers)):
+            if isinstance(optimizer._learning_rate, Scaled):
+                optimizer._learning_rate.scale = 1.0 if scale is None else scale
+        after_adjustment(self.model)
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._position = None
+        if self.at_cycle_ends:
+            self._position = CyclePosition(self.model, f"{type(self).__name__}(at_cycle_ends=True)")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        if self._position is not None and self.cycle is None:
+            self.cycle = self._position.cycle()
+        self._first_step = step_of(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        # The groups of some MultiOptimizers are known only when the first step has been made.
+        self.attach()
+        self.log_learning_rates(logs)
+        value = self.monitored(logs)
+        if value is None:
+            return
+        if self._position is not None:
+            cycle = self._position.cycle()
+            if cycle == self.cycle:
+                return
+            self.cycle = cycle
+        self._judge(value, epoch)
+
+    def in_cooldown(self):
+        """Whether a reduction is so recent that nothing is judged."""
+        return self.cooldown_counter > 0
+
+    def _judge(self, value, epoch):
+        if self.in_cooldown():
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.is_improvement(value, self.best):
+            self.best = value
+            self.wait = 0
+        elif not self.in_cooldown():
+            self.wait += 1
+            if self.wait >= self.patience and self._reduce(epoch):
+                self.cooldown_counter = self.cooldown
+                self.wait = 0
+
+    def _reduce(self, epoch):
+        optimizers = real_optimizers(self.model.optimizer)
+        reduced = [self._reduce_rate(optimizer) for optimizer in optimizers]
+        after_adjustment(self.model)
+        if self.verbose > 0:
+            for optimizer, new_rate in zip(optimizers, reduced):
+                name = f" {optimizer.name}" if len(optimizers) > 1 else ""
+                if new_rate is not None:
+                    io_utils.print_msg(
+                        f"\nEpoch {epoch + 1}: {type(self).__name__} reducing{name} learning rate "
+                        f"to {new_rate}."
+                    )
+        return any(new_rate is not None for new_rate in reduced)
+
+    def _reduce_rate(self, optimizer):
+        """The new rate, in words, or None if it is as low as it may be."""
+        rate = optimizer._learning_rate
+        if isinstance(rate, Scaled):
+            if not self._highest_rate(rate) > np.float32(self.min_lr):
+                return None
+            rate.scale = rate.scale * self.factor
+            return f"{learning_rate_of(optimizer):.6g}, {rate.scale:.6g} times its schedule"
+        old_rate = learning_rate_of(optimizer)
+        if not old_rate > np.float32(self.min_lr):
+            return None
+        optimizer.learning_rate = max(old_rate * self.factor, self.min_lr)
+        return max(old_rate * self.factor, self.min_lr)
+
+    def _highest_rate(self, schedule):
+        """The highest rate of the epoch: its last one may be the lowest point of a cycle."""
+        if not self.min_lr:
+            return np.inf
+        steps = np.linspace(self._first_step, step_of(self.model), _LOOKED_AT).astype("int64")
+        return max(float(ops.convert_to_numpy(schedule(int(step)))) for step in np.unique(steps))
+
+
+_LOOKED_AT = 65
