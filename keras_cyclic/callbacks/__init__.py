@@ -1,7 +1,16 @@
 """Callbacks for `model.fit`."""
 
+from keras_cyclic.callbacks.adaptive_bounds import AdaptiveBounds
+from keras_cyclic.callbacks.early_stopping import CycleEarlyStopping
 from keras_cyclic.callbacks.momentum import CyclicalMomentum, HyperparameterSchedule
 from keras_cyclic.callbacks.plateau import ReduceLROnPlateau
 from keras_cyclic.callbacks.range_test import LRRangeTest
 
-__all__ = ["CyclicalMomentum", "HyperparameterSchedule", "LRRangeTest", "ReduceLROnPlateau"]
+__all__ = [
+    "AdaptiveBounds",
+    "CycleEarlyStopping",
+    "CyclicalMomentum",
+    "HyperparameterSchedule",
+    "LRRangeTest",
+    "ReduceLROnPlateau",
+]

@@ -8,13 +8,13 @@ from keras.src.utils import io_utils
 from keras_cyclic import _arguments
 from keras_cyclic._wrapped_optimizers import real_optimizers
 from keras_cyclic.callbacks._adjusted_rates import after_adjustment, replace_rates
-from keras_cyclic.callbacks._cycle_position import CyclePosition
-from keras_cyclic.callbacks._monitored import MonitoredCallback, learning_rate_of, step_of
+from keras_cyclic.callbacks._cycle_end import CycleEndCallback
+from keras_cyclic.callbacks._monitored import learning_rate_of, step_of
 from keras_cyclic.schedules.adjustable import Scaled
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
-class ReduceLROnPlateau(MonitoredCallback):
+class ReduceLROnPlateau(CycleEndCallback):
     """Reduces the learning rate when a metric has stopped improving, also that of a schedule.
 
     Keras's callback of that name, for every learning rate that an optimizer takes. A plain rate is
@@ -74,7 +74,7 @@ class ReduceLROnPlateau(MonitoredCallback):
     [0.0854, 0.05, 0.0073]
     """
 
-    remembers = ("best", "wait", "cooldown_counter", "cycle")
+    remembers = (*CycleEndCallback.remembers, "cooldown_counter")
 
     def __init__(
         self,
@@ -94,12 +94,12 @@ class ReduceLROnPlateau(MonitoredCallback):
         self.cooldown = _arguments.count("cooldown", cooldown)
         self.min_lr = _arguments.rate("min_lr", min_lr)
         self.at_cycle_ends = _arguments.boolean("at_cycle_ends", at_cycle_ends)
+        self.waits_for_cycles = self.at_cycle_ends
         self.reset()
 
     def reset(self):
         super().reset()
         self.cooldown_counter = 0
-        self.cycle = None
 
     def attach(self):
         replace_rates(self.model, self._scaled)
@@ -126,16 +126,8 @@ class ReduceLROnPlateau(MonitoredCallback):
                 optimizer._learning_rate.scale = 1.0 if scale is None else scale
         after_adjustment(self.model)
 
-    def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
-        self._position = None
-        if self.at_cycle_ends:
-            self._position = CyclePosition(self.model, f"{type(self).__name__}(at_cycle_ends=True)")
-
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        if self._position is not None and self.cycle is None:
-            self.cycle = self._position.cycle()
         self._first_step = step_of(self.model)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -146,9 +138,9 @@ class ReduceLROnPlateau(MonitoredCallback):
         value = self.monitored(logs)
         if value is None:
             return
-        if self._position is not None:
-            cycle = self._position.cycle()
-            if cycle == self.cycle:
+        if self.position is not None:
+            cycle = self.position.cycle()
+            if cycle <= self.cycle:
                 return
             self.cycle = cycle
         self._judge(value, epoch)
