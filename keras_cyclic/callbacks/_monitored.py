@@ -25,7 +25,7 @@ class MonitoredCallback(Configurable, MonitorCallback):
         verbose: 0 or 1.
     """
 
-    remembers = ("best", "wait")
+    remembers = ("best", "wait", "direction")
 
     def __init__(self, monitor, mode, min_delta, verbose):
         if not isinstance(monitor, str):
@@ -39,6 +39,9 @@ class MonitoredCallback(Configurable, MonitorCallback):
             min_delta=_arguments.not_negative("min_delta", min_delta),
         )
         self.verbose = verbose
+        # "min" or "max". With mode "auto" the metrics tell, which are not all there before the
+        # first step.
+        self.direction = None
         self._has_warned = False
 
     def reset(self):
@@ -89,10 +92,11 @@ class MonitoredCallback(Configurable, MonitorCallback):
 
     def monitored(self, logs):
         """The monitored value, or None; warns once if it is not logged."""
-        if self.monitor_op is None:
-            # The metrics, which tell the direction, are not all there before the first step.
+        if self.direction is None:
             self._set_monitor_op()
-            self._signed_min_delta, self.min_delta = self.min_delta, abs(self.min_delta)
+            self.direction = "min" if self.monitor_op is ops.less else "max"
+            # Keras has given it a sign.
+            self.min_delta = abs(self.min_delta)
         value = logs.get(self.monitor)
         if value is None and not self._has_warned:
             self._has_warned = True
@@ -105,10 +109,16 @@ class MonitoredCallback(Configurable, MonitorCallback):
 
     def is_improvement(self, value, best):
         """Whether a value is better than the best by more than `min_delta`; NaN never is."""
-        if math.isnan(value):
-            return False
-        # In single precision, as Keras compares.
-        return best is None or bool(self.monitor_op(value - self._signed_min_delta, best))
+        return not math.isnan(value) and (
+            best is None or self.is_better(value, best, self.min_delta)
+        )
+
+    def is_better(self, value, other, by=0.0):
+        """Whether a value is better than another one by more than `by`."""
+        # Keras's ops compare in single precision, and so does its callback.
+        if self.direction == "min":
+            return bool(ops.less(value + by, other))
+        return bool(ops.greater(value - by, other))
 
     def log_learning_rates(self, logs):
         """Puts the present rates into the logs, under the names that Keras gives them."""

@@ -1,5 +1,7 @@
 """Moving the bounds of a cyclical learning rate when a whole cycle has brought nothing."""
 
+import math
+
 import keras
 from keras.src.utils import io_utils
 
@@ -149,7 +151,7 @@ class AdaptiveBounds(CycleEndCallback):
 
     def _is_best_of_cycle(self, value):
         best = self.best_of_cycle
-        return best is None or best != best or bool(self.monitor_op(value, best))
+        return best is None or math.isnan(best) or self.is_better(value, best)
 
     def _end_cycles_before(self, step):
         """Judges the cycle that was going on, if `step` is in a later one."""
