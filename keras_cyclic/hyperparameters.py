@@ -28,8 +28,7 @@ def real_optimizers_of(model):
     if optimizer is None:
         raise ValueError("The model must be compiled with an optimizer.")
     # On TensorFlow a MultiOptimizer asks for the optimizers of its groups in the first step.
-    if not optimizer.built and all(layer.built for layer in model._flatten_layers()):
-        optimizer.build(model.trainable_variables)
+    build_if_possible(model)
     # The groups of a built MultiOptimizer that are not built have no weights to update.
     found = [each for each in real_optimizers(optimizer) if each.built or not optimizer.built]
     if not found:
@@ -38,6 +37,12 @@ def real_optimizers_of(model):
             "model before `fit`, by giving it a `keras.Input` or by calling it on a batch."
         )
     return found
+
+
+def build_if_possible(model):
+    """Builds the optimizer of a model, as its first step would, if the model is built."""
+    if not model.optimizer.built and all(layer.built for layer in model._flatten_layers()):
+        model.optimizer.build(model.trainable_variables)
 
 
 def scheduled(optimizer):

@@ -10,6 +10,7 @@ from keras_cyclic import _arguments
 from keras_cyclic._callback_state import place_in_list, state_of
 from keras_cyclic._config import Configurable
 from keras_cyclic._wrapped_optimizers import real_optimizers
+from keras_cyclic.hyperparameters import build_if_possible
 
 
 class MonitoredCallback(Configurable, MonitorCallback):
@@ -68,6 +69,8 @@ class MonitoredCallback(Configurable, MonitorCallback):
         super().set_model(model)
         if getattr(model, "optimizer", None) is None:
             return
+        # Keras loads the weights of an optimizer only into one that is built.
+        build_if_possible(model)
         kind = self._kind()
         number = place_in_list(
             self, lambda other: isinstance(other, MonitoredCallback) and other._kind() == kind
