@@ -183,7 +183,7 @@ class ReduceLROnPlateau(CycleEndCallback):
             if not self._highest_rate(rate) > np.float32(self.min_lr):
                 return None
             rate.scale = rate.scale * self.factor
-            return f"{learning_rate_of(optimizer):.6g}, {rate.scale:.6g} times its schedule"
+            return f"{rate.scale:.6g} times its schedule, now {learning_rate_of(optimizer):.6g}"
         old_rate = learning_rate_of(optimizer)
         if not old_rate > np.float32(self.min_lr):
             return None
