@@ -7,6 +7,7 @@ import dataclasses
 import re
 
 import keras
+from keras.src.optimizers.base_optimizer import clip_by_global_norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,18 +119,17 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
         super().apply(grads, trainable_variables)
 
     def _clipped(self, grads, variables):
-        # The groups divide the gradients by the scale, after this; float8 passes no gradients.
-        scale = self.loss_scale_factor or 1.0
+        # Under float8, what comes as the gradient of some variables is their new value.
         real = [
-            None if grad is None or self._overwrite_variable_with_gradient(variable) else grad
+            None if self._overwrite_variable_with_gradient(variable) else grad
             for grad, variable in zip(grads, variables)
         ]
         if all(grad is None for grad in real):
             return grads
-        clipped = self._clip_gradients([None if grad is None else grad / scale for grad in real])
-        return [
-            old if new is None else new * scale for old, new in zip(grads, clipped, strict=True)
-        ]
+        # The groups divide the gradients by the scale, but only after this.
+        norm = self.global_clipnorm * (self.loss_scale_factor or 1.0)
+        clipped = clip_by_global_norm(real, norm)
+        return [old if new is None else new for old, new in zip(grads, clipped)]
 
     def get_config(self):
         pattern = getattr(self, "_exclude_from_weight_decay_pattern", None)
