@@ -139,13 +139,14 @@ def test_adam_with_weight_decay_equals_numpy():
     ids=lambda settings: "-".join(settings),
 )
 def test_other_settings_do_what_they_do_without_groups(settings):
-    plain = compiled(keras.optimizers.AdamW(TRIANGULAR, weight_decay=0.1, **settings))
-    grouped = compiled(
-        layerwise(keras.optimizers.AdamW(TRIANGULAR, weight_decay=0.1, **settings), {"head/.*": 1})
-    )
+    def make():
+        return keras.optimizers.AdamW(0.03, weight_decay=0.1, **settings)
+
+    plain = compiled(make(), run_eagerly=True)
+    grouped = compiled(layerwise(make(), {"head/.*": 1}), run_eagerly=True)
     initial = plain.get_weights()
-    train(plain, epochs=4)
-    train(grouped, epochs=4)
+    train(plain, epochs=2)
+    train(grouped, epochs=2)
     assert largest_difference(plain, initial) > 1e-2
     assert largest_difference(grouped, plain.get_weights()) < 1e-6
 
@@ -153,7 +154,7 @@ def test_other_settings_do_what_they_do_without_groups(settings):
 @multi_optimizer
 def test_a_multiplier_of_zero_holds_weights():
     optimizer = keras.optimizers.AdamW(TRIANGULAR, weight_decay=0.1)
-    model = compiled(layerwise(optimizer, {"backbone/.*": 0}))
+    model = compiled(layerwise(optimizer, {"backbone/.*": 0}), run_eagerly=True)
     initial = model.get_weights()
     train(model, epochs=1)
     moved = [np.abs(a - b).max() > 0 for a, b in zip(model.get_weights(), initial)]
@@ -168,31 +169,32 @@ def test_a_loaded_model_goes_on_identically(make, scaled, tmp_path):
     if make is sequential:  # The loaded model has other paths, none of which begins like this.
         patterns = {f"{model.name}/{pattern}": factor for pattern, factor in GROUPS.items()}
     settings = {"weight_decay": 0.5, "use_ema": True, "global_clipnorm": 0.3}
-    plain = keras.optimizers.Adam(TRIANGULAR, **settings)
+    make_plain = keras.optimizers.SGD if scaled else keras.optimizers.Adam
+    plain = make_plain(TRIANGULAR, **settings)
     plain.exclude_from_weight_decay([model.get_layer("head").kernel], var_names=["bias"])
     optimizer = layerwise(plain, patterns, DEFAULT)
     optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
-    model.compile(optimizer, "mse", jit_compile=False)
+    model.compile(optimizer, "mse", jit_compile=False, steps_per_execution=5)
     train(model, epochs=2)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     paths = [[v.path for v in each.trainable_variables] for each in (model, loaded)]
     assert (paths[0] == paths[1]) == (make is functional)
     for each in (model, loaded):
-        train(each, epochs=3)
+        train(each, epochs=2)
     assert largest_difference(loaded, model.get_weights()) == 0
     rates = [
         [float(each.learning_rate) for each in real_optimizers(m.optimizer)]
         for m in (model, loaded)
     ]
-    assert rates[0] == rates[1] == pytest.approx([triangle(25) * m for m in (0.1, 3.0, 0.5)])
+    assert rates[0] == rates[1] == pytest.approx([triangle(20) * m for m in (0.1, 3.0, 0.5)])
 
 
 @multi_optimizer
 def test_a_config_is_of_use_for_another_model():
     optimizer = layerwise(keras.optimizers.SGD(0.1), GROUPS)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
-    train(compiled(optimizer), epochs=1)
+    optimizer.build(functional().trainable_variables)
     wider = keras.Sequential([keras.Input((4,)), keras.layers.Dense(7, name="backbone")])
     copy = type(optimizer).from_config(optimizer.get_config())
     with pytest.raises(ValueError, match="Call `exclude_from_weight_decay` for this model's"):
@@ -225,7 +227,9 @@ def test_callbacks():
     assert largest_difference(model, before) == 0
     assert float(groups[1].learning_rate) == pytest.approx(3 * triangle(20))
 
-    model = compiled(layerwise(keras.optimizers.SGD(0.1, name="sgd"), GROUPS, DEFAULT))
+    model = compiled(
+        layerwise(keras.optimizers.SGD(0.1, name="sgd"), GROUPS, DEFAULT), run_eagerly=True
+    )
     plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=1e9)
     logs = train(model, epochs=2, callbacks=[plateau]).history
     assert [float(group.learning_rate) for group in model.optimizer.optimizers] == pytest.approx(
