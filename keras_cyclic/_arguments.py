@@ -35,6 +35,15 @@ def rate(name, value):
     return value
 
 
+def multiplier(name, value):
+    """What a learning rate is multiplied by: a finite number, 0 or more."""
+    allowed = "a finite number of 0 or more"
+    value = real(name, value, allowed)
+    if value < 0:
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
 def rate_up_to(name, value, limit_name, limit):
     """A learning rate that is not above `limit`, an argument checked before."""
     value = rate(name, value)

@@ -16,10 +16,11 @@ def real_optimizers(optimizer):
         optimizer: Any optimizer, a `LossScaleOptimizer` and a `MultiOptimizer` among them.
 
     Returns:
-        A list of optimizers that are no wrappers.
+        A list of optimizers that are no wrappers. The groups of a built `MultiOptimizer` that
+        have no weights to update are left out.
     """
-    return [each for each in wrapped_optimizers(optimizer) if not _is_wrapper(each)]
-
-
-def _is_wrapper(optimizer):
-    return hasattr(optimizer, "inner_optimizer") or hasattr(optimizer, "optimizers")
+    if hasattr(optimizer, "inner_optimizer"):
+        return real_optimizers(optimizer.inner_optimizer)
+    if hasattr(optimizer, "optimizers"):
+        return [each for each in optimizer.optimizers if each.built or not optimizer.built]
+    return [optimizer]

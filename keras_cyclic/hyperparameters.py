@@ -29,8 +29,7 @@ def real_optimizers_of(model):
         raise ValueError("The model must be compiled with an optimizer.")
     # On TensorFlow a MultiOptimizer asks for the optimizers of its groups in the first step.
     build_if_possible(model)
-    # The groups of a built MultiOptimizer that are not built have no weights to update.
-    found = [each for each in real_optimizers(optimizer) if each.built or not optimizer.built]
+    found = real_optimizers(optimizer)
     if not found:
         raise ValueError(
             "The optimizers of a MultiOptimizer that is not built are not known yet. Build the "
