@@ -21,5 +21,38 @@ def real_optimizers(optimizer):
     return [each for each in wrapped_optimizers(optimizer) if not _is_wrapper(each)]
 
 
+def unscaled(optimizer):
+    """The optimizer under a `LossScaleOptimizer`, or the optimizer itself."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def suffixed_optimizers(optimizer):
+    """The optimizers that update weights, each with what tells its values from the others'.
+
+    Keras's callbacks log `learning_rate`, and for each group of a `MultiOptimizer`
+    `learning_rate_<its name>`. Where groups share a name, Keras is left with the last one's rate
+    under it; the others are numbered, `_<name>_group_0`.
+
+    Args:
+        optimizer: Any optimizer. A `MultiOptimizer` that is not built may not know its groups.
+
+    Returns:
+        A list of pairs `(suffix, optimizer)`; `("", optimizer)` where there are no groups.
+    """
+    optimizer = unscaled(optimizer)
+    if not hasattr(optimizer, "optimizers"):
+        return [("", optimizer)]
+    groups = list(optimizer.optimizers)
+    later = [[other.name for other in groups[i + 1 :]] for i in range(len(groups))]
+    suffixes = [
+        f"_{group.name}_group_{i}" if group.name in later[i] else f"_{group.name}"
+        for i, group in enumerate(groups)
+    ]
+    # The groups of a built MultiOptimizer that are not built have no weights to update.
+    return [pair for pair in zip(suffixes, groups) if pair[1].built or not optimizer.built]
+
+
 def _is_wrapper(optimizer):
     return hasattr(optimizer, "inner_optimizer") or hasattr(optimizer, "optimizers")

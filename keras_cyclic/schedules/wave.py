@@ -6,7 +6,7 @@
 4. The *bounds* turn the height into a learning rate. They are here.
 """
 
-from keras_cyclic.schedules.schedule import Schedule
+from keras_cyclic.schedules.schedule import Product, Schedule
 
 
 class Wave(Schedule):
@@ -40,3 +40,15 @@ class Wave(Schedule):
         low, high = self.bounds
         rate = (high - low) * self.height(step)
         return rate + low if low else rate
+
+
+def wave_of(schedule):
+    """The wave that a learning rate follows, times a number or not; None if it follows none."""
+    while isinstance(schedule, Product) and isinstance(schedule.factor, float):
+        schedule = schedule.schedule
+    return schedule if isinstance(schedule, Wave) else None
+
+
+def against(height, low, high):
+    """What moves between two bounds against a wave, as the momentum: lowest at its crest."""
+    return high - (high - low) * height
