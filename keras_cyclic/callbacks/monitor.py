@@ -152,8 +152,10 @@ def _writer(tensorboard, names):
     @tf.function(autograph=False)
     def write(steps, values):
         def write_one(i):
-            for j, name in enumerate(names):
-                tensorboard.summary.scalar(f"batch_{name}", values[i, j], step=steps[i])
+            # A tag begins with the name scope that it is written in, here that of the loop.
+            with tf.name_scope(""):
+                for j, name in enumerate(names):
+                    tensorboard.summary.scalar(f"batch_{name}", values[i, j], step=steps[i])
             return [i + 1]
 
         tf.while_loop(lambda i: i < tf.size(steps), write_one, [0], parallel_iterations=1)
