@@ -145,11 +145,16 @@ def rates(schedule, steps):
         A float64 NumPy array.
     """
     try:
-        return _to_numpy(evaluate(schedule, integer_step(steps)))
+        return rates_together(schedule, steps)
     except Exception:
         # A schedule may be written for one step at a time, with an `if` that no tensor of steps
         # can answer. What is wrong for a single step too is raised here.
         return np.array([_to_numpy(evaluate(schedule, integer_step(step))) for step in steps])
+
+
+def rates_together(schedule, steps):
+    """As `rates`, for schedules that can answer for all steps at once; raises for others."""
+    return _to_numpy(evaluate(schedule, integer_step(steps)))
 
 
 def _to_numpy(tensor):
