@@ -46,6 +46,8 @@ class LearningRateMonitor(Configurable, keras.callbacks.Callback):
       taken, `t + 1`. With another `update_freq`, `keras.callbacks.TensorBoard` writes them itself
       from the `logs`, when and as it writes `batch_loss`.
 
+    The rates that `LRRangeTest` tries are not seen here, but in its `result`.
+
     Works on all backends. On JAX, `per_step` brings the variables up to date once an execution.
 
     Args:
