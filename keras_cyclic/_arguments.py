@@ -123,6 +123,26 @@ def fraction(name, value):
     return value
 
 
+def momenta(base_momentum, max_momentum):
+    """The momenta to cycle between, as a pair of Python floats."""
+    low = _momentum("base_momentum", base_momentum)
+    high = _momentum("max_momentum", max_momentum)
+    if low > high:
+        raise ValueError(
+            "Argument `base_momentum` must not be above `max_momentum`. Received: "
+            f"base_momentum={base_momentum!r}, max_momentum={max_momentum!r}"
+        )
+    return low, high
+
+
+def _momentum(name, value):
+    allowed = "a momentum of 0 or more and below 1"
+    value = real(name, value, allowed)
+    if not 0 <= value < 1:
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
 def length(name, value):
     """A length in optimizer steps, as a Python int of 1 or more."""
     allowed = "a positive whole number of optimizer steps"

@@ -67,6 +67,10 @@ class Schedules:
         owner.sync()
         return float(ops.convert_to_numpy(target.now()))
 
+    def values_at(self, step):
+        """What the hyperparameters are at an integer tensor of steps, a dict of tensors."""
+        return {name: self._entries[name][0].value(step) for name in self.names()}
+
     def assign(self, name, value):
         """Refuses an assignment, which the schedule would overrule, while `fit` runs."""
         _, owner = self._entries[name]

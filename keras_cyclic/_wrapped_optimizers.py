@@ -19,8 +19,46 @@ def real_optimizers(optimizer):
         A list of optimizers that are no wrappers. The groups of a built `MultiOptimizer` that
         have no weights to update are left out.
     """
-    if hasattr(optimizer, "inner_optimizer"):
-        return real_optimizers(optimizer.inner_optimizer)
-    if hasattr(optimizer, "optimizers"):
-        return [each for each in optimizer.optimizers if each.built or not optimizer.built]
-    return [optimizer]
+    return [each for _, each in suffixed_optimizers(optimizer)]
+
+
+def unscaled(optimizer):
+    """The optimizer under a `LossScaleOptimizer`, or the optimizer itself."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def suffixed_optimizers(optimizer):
+    """The optimizers that update weights, each with what tells its values from the others'.
+
+    As `all_suffixed_optimizers`, without the groups of a built `MultiOptimizer` that have no
+    weights to update.
+    """
+    is_built = unscaled(optimizer).built
+    return [pair for pair in all_suffixed_optimizers(optimizer) if pair[1].built or not is_built]
+
+
+def all_suffixed_optimizers(optimizer):
+    """The optimizers under the wrappers, each with what tells its values from the others'.
+
+    Keras's callbacks log `learning_rate`, and for each group of a `MultiOptimizer`
+    `learning_rate_<its name>`. Where groups share a name, Keras is left with the last one's rate
+    under it; the others are numbered, `_<name>_group_0`.
+
+    Args:
+        optimizer: Any optimizer. A `MultiOptimizer` that is not built may not know its groups.
+
+    Returns:
+        A list of pairs `(suffix, optimizer)`; `("", optimizer)` where there are no groups.
+    """
+    optimizer = unscaled(optimizer)
+    if not hasattr(optimizer, "optimizers"):
+        return [("", optimizer)]
+    groups = list(optimizer.optimizers)
+    later = [[other.name for other in groups[i + 1 :]] for i in range(len(groups))]
+    suffixes = [
+        f"_{group.name}_group_{i}" if group.name in later[i] else f"_{group.name}"
+        for i, group in enumerate(groups)
+    ]
+    return list(zip(suffixes, groups))

@@ -57,6 +57,24 @@ def scheduled(optimizer):
     return {name: getattr(optimizer, name) for name in schedules.names()} if schedules else {}
 
 
+def scheduled_at(optimizer, steps):
+    """The hyperparameters of an optimizer that are being scheduled, with their values at steps.
+
+    Args:
+        optimizer: An optimizer that is no wrapper; see `real_optimizers_of`.
+        steps: A NumPy array of steps.
+
+    Returns:
+        A dict of float64 NumPy arrays, empty outside of a `fit` with a callback that schedules
+        one.
+    """
+    schedules = schedules_of(optimizer)
+    values = schedules.values_at(integer_step(steps)) if schedules else {}
+    return {
+        name: np.asarray(ops.convert_to_numpy(value), "float64") for name, value in values.items()
+    }
+
+
 class Target:
     """One hyperparameter of one optimizer, and what drives it.
 

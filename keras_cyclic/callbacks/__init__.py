@@ -3,6 +3,7 @@
 from keras_cyclic.callbacks.adaptive_bounds import AdaptiveBounds
 from keras_cyclic.callbacks.early_stopping import CycleEarlyStopping
 from keras_cyclic.callbacks.momentum import CyclicalMomentum, HyperparameterSchedule
+from keras_cyclic.callbacks.monitor import LearningRateMonitor
 from keras_cyclic.callbacks.plateau import ReduceLROnPlateau
 from keras_cyclic.callbacks.range_test import LRRangeTest
 
@@ -12,5 +13,6 @@ __all__ = [
     "CyclicalMomentum",
     "HyperparameterSchedule",
     "LRRangeTest",
+    "LearningRateMonitor",
     "ReduceLROnPlateau",
 ]

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_cyclic._wrapped_optimizers import real_optimizers
+from keras_cyclic._wrapped_optimizers import all_suffixed_optimizers
 
 
 def replace_rates(model, replacement):
@@ -13,7 +13,7 @@ def replace_rates(model, replacement):
         replacement: A function from anything that an optimizer takes for a rate to what is to
             take its place, or to the same object.
     """
-    for optimizer in real_optimizers(model.optimizer):
+    for _, optimizer in all_suffixed_optimizers(model.optimizer):
         rate = optimizer._learning_rate
         new = rate if isinstance(rate, keras.Variable) else replacement(rate)
         if new is not rate:

@@ -9,7 +9,7 @@ from keras.src.callbacks.monitor_callback import MonitorCallback
 from keras_cyclic import _arguments
 from keras_cyclic._callback_state import place_in_list, state_of
 from keras_cyclic._config import Configurable
-from keras_cyclic._wrapped_optimizers import real_optimizers
+from keras_cyclic._wrapped_optimizers import all_suffixed_optimizers, real_optimizers
 from keras_cyclic.hyperparameters import build_if_possible
 
 
@@ -127,14 +127,8 @@ class MonitoredCallback(Configurable, MonitorCallback):
         """Puts the present rates into the logs, under the names that Keras gives them."""
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
-        optimizer = self.model.optimizer
-        if hasattr(optimizer, "inner_optimizer"):
-            optimizer = optimizer.inner_optimizer
-        if hasattr(optimizer, "optimizers"):
-            for group in optimizer.optimizers:
-                logs[f"learning_rate_{group.name}"] = learning_rate_of(group)
-        else:
-            logs["learning_rate"] = learning_rate_of(optimizer)
+        for suffix, optimizer in all_suffixed_optimizers(self.model.optimizer):
+            logs[f"learning_rate{suffix}"] = learning_rate_of(optimizer)
 
 
 def step_of(model):

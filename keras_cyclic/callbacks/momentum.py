@@ -5,9 +5,9 @@ import keras
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable, describe
 from keras_cyclic.hyperparameters import ScheduledFit, Target, real_optimizers_of
-from keras_cyclic.schedules.adjustable import Scaled, without_moves
-from keras_cyclic.schedules.schedule import KerasSchedule, Product, check_schedule, evaluate
-from keras_cyclic.schedules.wave import Wave
+from keras_cyclic.schedules.adjustable import wave_of
+from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, evaluate
+from keras_cyclic.schedules.wave import against
 
 
 class _HyperparameterCallback(Configurable, keras.callbacks.Callback):
@@ -168,15 +168,9 @@ class CyclicalMomentum(_HyperparameterCallback):
 
     def __init__(self, base_momentum=0.85, max_momentum=0.95, schedule=None):
         super().__init__()
-        self.base_momentum = _momentum("base_momentum", base_momentum)
-        self.max_momentum = _momentum("max_momentum", max_momentum)
-        if self.base_momentum > self.max_momentum:
-            raise ValueError(
-                "Argument `base_momentum` must not be above `max_momentum`. Received: "
-                f"base_momentum={base_momentum!r}, max_momentum={max_momentum!r}"
-            )
+        self.base_momentum, self.max_momentum = _arguments.momenta(base_momentum, max_momentum)
         self.schedule = schedule
-        if schedule is not None and _wave(check_schedule("schedule", schedule)) is None:
+        if schedule is not None and wave_of(check_schedule("schedule", schedule)) is None:
             raise ValueError(f"Argument `schedule` must be {_WAVE}. Received: schedule={schedule}")
 
     def targets(self, optimizers):
@@ -190,7 +184,7 @@ class CyclicalMomentum(_HyperparameterCallback):
                 "`beta_1`. Train with an optimizer that has one, as SGD(momentum=0.9) or Adam."
             )
         schedule = optimizer._learning_rate if self.schedule is None else self.schedule
-        wave = _wave(schedule)
+        wave = wave_of(schedule)
         if wave is None:
             raise ValueError(
                 f"The learning rate of {optimizer.__class__.__name__} is no wave that the momentum "
@@ -198,10 +192,11 @@ class CyclicalMomentum(_HyperparameterCallback):
                 f"be {_WAVE}. Received: learning_rate="
                 f"{describe(schedule) if isinstance(schedule, KerasSchedule) else schedule}"
             )
-        return Target(optimizer, name, lambda step: self._value(wave.height(step)), repr(self))
 
-    def _value(self, height):
-        return self.max_momentum - (self.max_momentum - self.base_momentum) * height
+        def value(step):
+            return against(wave.height(step), self.base_momentum, self.max_momentum)
+
+        return Target(optimizer, name, value, repr(self))
 
 
 _WAVE = (
@@ -210,21 +205,3 @@ _WAVE = (
     "relatives), or one times a number; to give the momentum a course of its own, use "
     "HyperparameterSchedule"
 )
-
-
-def _wave(schedule):
-    """The wave that a learning rate follows, or None."""
-    schedule = without_moves(schedule)
-    while isinstance(schedule, Scaled) or (
-        isinstance(schedule, Product) and isinstance(schedule.factor, float)
-    ):
-        schedule = schedule.schedule
-    return schedule if isinstance(schedule, Wave) else None
-
-
-def _momentum(name, value):
-    allowed = "a momentum of 0 or more and below 1"
-    value = _arguments.real(name, value, allowed)
-    if not 0 <= value < 1:
-        raise ValueError(f"Argument `{name}` must be {allowed}. Received: {name}={value!r}")
-    return value

@@ -6,7 +6,7 @@ from keras import ops
 from keras.src.utils import io_utils
 
 from keras_cyclic import _arguments
-from keras_cyclic._wrapped_optimizers import real_optimizers
+from keras_cyclic._wrapped_optimizers import all_suffixed_optimizers
 from keras_cyclic.callbacks._adjusted_rates import after_adjustment, replace_rates
 from keras_cyclic.callbacks._cycle_end import CycleEndCallback
 from keras_cyclic.callbacks._monitored import learning_rate_of, step_of
@@ -111,8 +111,12 @@ class ReduceLROnPlateau(CycleEndCallback):
             return Scaled(rate.schedule, rate.scale, self.min_lr)
         return rate
 
+    def _optimizers(self):
+        # Also groups without weights, as Keras does.
+        return [optimizer for _, optimizer in all_suffixed_optimizers(self.model.optimizer)]
+
     def snapshot(self):
-        rates = [optimizer._learning_rate for optimizer in real_optimizers(self.model.optimizer)]
+        rates = [optimizer._learning_rate for optimizer in self._optimizers()]
         scales = [rate.scale if isinstance(rate, Scaled) else None for rate in rates]
         return {**super().snapshot(), "scales": scales}
 
@@ -120,7 +124,7 @@ class ReduceLROnPlateau(CycleEndCallback):
         entry = dict(entry or {})
         scales = entry.pop("scales", None)
         super().restore(entry)
-        optimizers = real_optimizers(self.model.optimizer)
+        optimizers = self._optimizers()
         for optimizer, scale in zip(optimizers, scales or [None] * len(optimizers)):
             if isinstance(optimizer._learning_rate, Scaled):
                 optimizer._learning_rate.scale = 1.0 if scale is None else scale
@@ -163,7 +167,7 @@ class ReduceLROnPlateau(CycleEndCallback):
                 self.wait = 0
 
     def _reduce(self, epoch):
-        optimizers = real_optimizers(self.model.optimizer)
+        optimizers = self._optimizers()
         reduced = [self._reduce_rate(optimizer) for optimizer in optimizers]
         after_adjustment(self.model)
         if self.verbose > 0:

@@ -9,8 +9,15 @@ from keras import ops
 
 from keras_cyclic import _arguments
 from keras_cyclic.schedules.clock import float_dtype, to_float
-from keras_cyclic.schedules.schedule import KerasSchedule, Schedule, cycles_of, evaluate, with_parts
-from keras_cyclic.schedules.wave import CyclicalWave
+from keras_cyclic.schedules.schedule import (
+    KerasSchedule,
+    Product,
+    Schedule,
+    cycles_of,
+    evaluate,
+    with_parts,
+)
+from keras_cyclic.schedules.wave import CyclicalWave, Wave
 
 
 class _Number:
@@ -155,3 +162,27 @@ def with_movable_bounds(schedule):
 def without_moves(schedule):
     """A schedule with the bounds that its waves had before they were moved."""
     return with_parts(schedule, lambda part: part.wave if isinstance(part, Bounded) else None)
+
+
+def wave_of(schedule):
+    """The wave that a learning rate follows, times a number or not; None if it follows none."""
+    schedule = without_moves(schedule)
+    while isinstance(schedule, Scaled) or (
+        isinstance(schedule, Product) and isinstance(schedule.factor, float)
+    ):
+        schedule = schedule.schedule
+    return schedule if isinstance(schedule, Wave) else None
+
+
+def adjustments(schedule):
+    """The numbers in a schedule that may change, as they are now: a list of Python floats."""
+    numbers = []
+
+    def look(part):
+        if isinstance(part, Scaled):
+            numbers.append(part.scale)
+        elif isinstance(part, Bounded):
+            numbers.extend((part.base_lr, part.max_lr))
+
+    with_parts(schedule, look)
+    return numbers

@@ -3,6 +3,7 @@
 import numbers
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_cyclic import _arguments
@@ -176,3 +177,31 @@ def evaluate(schedule, step):
     # Schedules of Keras may branch on the step, which has one truth value only as a scalar.
     rates = ops.vectorized_map(schedule, ops.reshape(step, (-1,)))
     return to_float(ops.reshape(rates, ops.shape(step)))
+
+
+def rates(schedule, steps):
+    """The rates that an optimizer would be given by any schedule at an array of steps.
+
+    Args:
+        schedule: A `LearningRateSchedule`, of `keras_cyclic` or of Keras.
+        steps: A one-dimensional NumPy integer array.
+
+    Returns:
+        A float64 NumPy array.
+    """
+    try:
+        return rates_together(schedule, steps)
+    except Exception:
+        # A schedule may be written for one step at a time, with an `if` that no tensor of steps
+        # can answer. What is wrong for a single step too is raised here.
+        return np.array([_to_numpy(evaluate(schedule, integer_step(step))) for step in steps])
+
+
+def rates_together(schedule, steps):
+    """As `rates`, for schedules that can answer for all steps at once; raises for others."""
+    return _to_numpy(evaluate(schedule, integer_step(steps)))
+
+
+def _to_numpy(tensor):
+    tensor = ops.cast(tensor, keras.config.floatx())
+    return np.asarray(ops.convert_to_numpy(tensor), "float64")

@@ -73,3 +73,8 @@ class CyclicalWave(Wave):
 
     def cycles(self):
         return self._clock.starts()
+
+
+def against(height, low, high):
+    """What moves between two bounds against a wave, as the momentum: lowest at its crest."""
+    return high - (high - low) * height
