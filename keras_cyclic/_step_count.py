@@ -32,6 +32,7 @@ class StepCount:
         TypeError: If a number is of the wrong type.
 
     Attributes:
+        x: The inputs to give to `fit` for these steps.
         batch_size: The samples in a batch where Keras makes the batches, else what the data says
             of it.
     """
@@ -58,11 +59,14 @@ class StepCount:
         if self._batches is None and self._steps_per_epoch is None:
             _refuse_endless(x)
             self._batches = _counted(x)
+            if self._batches and hasattr(x, "element_spec") and hasattr(x, "repeat"):
+                x = _of_length(x, self._batches)
         if self._batches == 0:
             raise ValueError(
                 "Argument `x` must hold at least one batch to train on. Received: "
                 f"x of type {type(x).__name__} with 0 batches"
             )
+        self.x = x
 
     def in_epochs(self, epochs):
         """The steps of the first `epochs` epochs.
@@ -135,3 +139,15 @@ def _counted(x):
                 stacklevel=4,
             )
     return count
+
+
+def _of_length(dataset, batches):
+    """The `tf.data.Dataset`, which says how many batches it has.
+
+    Keras runs off the end of one that does not, and TensorFlow may then still count a step of
+    the optimizer, for which there was no batch. Where the dataset gives fewer another time, it
+    goes round.
+    """
+    import tensorflow as tf
+
+    return dataset.repeat().take(batches).apply(tf.data.experimental.assert_cardinality(batches))

@@ -63,10 +63,10 @@ def fit_one_cycle(
 
     The steps are counted as Keras's `fit` makes them: batches, also where the optimizer
     accumulates the gradients of several. Data that does not say how many batches it has (a
-    `tf.data.Dataset` after `filter`, for one) is gone through once to count them; where it can
-    be read only once, give `steps_per_epoch`. A generator or endless data needs it. Should the
-    training take fewer steps (a callback that stops it, a `LossScaleOptimizer` that skips some),
-    the cycle is not finished.
+    `tf.data.Dataset` after `filter`, for one) is gone through once to count them, and has so many
+    in each epoch; where it can be read only once, give `steps_per_epoch`. A generator or endless
+    data needs it. Should the training take fewer steps (a callback that stops it, a
+    `LossScaleOptimizer` that skips some), the cycle is not finished.
 
     What is saved during the call, as by `ModelCheckpoint`, has the optimizer's own learning
     rate. To go on after a crash in the middle of the cycle, make the same call, `max_lr`
@@ -168,6 +168,7 @@ def fit_one_cycle(
             (x, y, sample_weight), validation_split=validation_split
         )
     steps = StepCount(model, x, y, sample_weight, batch_size, steps_per_epoch)
+    x = steps.x
     total_steps = steps.in_epochs(epochs - initial_epoch)
     if total_steps * pct_start < 2:
         warnings.warn(

@@ -35,11 +35,13 @@ class Cycle(keras.callbacks.Callback):
         # The callbacks before this one may have loaded a backup of this training.
         resumed_at = getattr(self.model, "_initial_epoch", None) or self._initial_epoch
         done = self._steps.in_epochs(resumed_at - self._initial_epoch)
-        self._begin_at([max(_iterations(each) - done, 0) for each in self._optimizers])
+        starts = [max(_iterations(each) - done, 0) for each in self._optimizers]
+        if starts != self._starts:
+            self._begin_at(starts)
+            # `fit` has already asked for its function.
+            self.model.make_train_function(force=True)
 
     def _begin_at(self, starts):
-        if starts == self._starts:
-            return
         self._starts = starts
         self._rates.replace(
             [Delayed(wave, start) if start else wave for wave, start in zip(self._waves, starts)]
