@@ -21,7 +21,7 @@ def test_a_delayed_wave_is_the_wave_from_its_own_step_0():
 
 
 def test_only_a_wave_and_a_whole_delay():
-    with pytest.raises(TypeError, match="`schedule` must be .* two bounds.*Received: schedule"):
+    with pytest.raises(TypeError, match=r"`schedule` must be .* two bounds.*Received: schedule"):
         Delayed(kc.schedules.Constant(0.1), 10)
     with pytest.raises(ValueError, match="`delay` must be a positive whole number"):
         Delayed(kc.schedules.OneCycle(0.1, 12), 0)
