@@ -4,12 +4,14 @@ from keras_cyclic import callbacks, optimizers, profiles, schedules
 from keras_cyclic.plotting import plot_schedule
 from keras_cyclic.range_test import lr_range_test
 from keras_cyclic.range_test_result import RangeTestResult
+from keras_cyclic.training import fit_one_cycle
 
 __version__ = "0.1.0"
 
 __all__ = [
     "RangeTestResult",
     "callbacks",
+    "fit_one_cycle",
     "lr_range_test",
     "optimizers",
     "plot_schedule",

@@ -143,9 +143,8 @@ def _momentum(name, value):
     return value
 
 
-def length(name, value):
-    """A length in optimizer steps, as a Python int of 1 or more."""
-    allowed = "a positive whole number of optimizer steps"
+def length(name, value, allowed="a positive whole number of optimizer steps"):
+    """A length in optimizer steps, or a count of what `allowed` says, as an int of 1 or more."""
     error = f"Argument `{name}` must be {allowed}. {_received(name, value)}"
     if isinstance(value, (bool, np.bool_)):
         raise ValueError(error)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_cyclic._training_state import metrics
-from keras_cyclic._wrapped_optimizers import real_optimizers
+from keras_cyclic._wrapped_optimizers import rate_ratios, real_optimizers
 
 
 class TestedRates:
@@ -21,7 +21,7 @@ class TestedRates:
         self._optimizers = real_optimizers(optimizer)
         self._originals = [each._learning_rate for each in self._optimizers]
         self._values = [_plain(rate) for rate in self._originals]
-        ratios = _ratios(self._optimizers)
+        ratios = rate_ratios(self._optimizers)
         # One more than there are steps: for those that the last execution runs beyond the test.
         rates = np.append(learning_rates, learning_rates[-1])
         self._tables = [(ratio * rates).astype(keras.config.floatx()) for ratio in ratios]
@@ -57,25 +57,6 @@ class TestedRates:
 
 def _plain(rate):
     return float(rate) if isinstance(rate, keras.Variable) else None
-
-
-def _ratios(optimizers):
-    """Each optimizer's rate as a share of the highest.
-
-    A warm-up from zero tells nothing at its first step, but does at the next.
-    """
-    for steps_ahead in (0, 1):
-        rates = np.array([_rate(each, steps_ahead) for each in optimizers])
-        if np.max(rates) > 0:
-            return rates / np.max(rates)
-    return np.ones(len(optimizers))
-
-
-def _rate(optimizer, steps_ahead):
-    rate = optimizer._learning_rate
-    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return float(rate(optimizer._iterations + steps_ahead))
-    return float(optimizer.learning_rate)
 
 
 class StepNotRecordable(Exception):

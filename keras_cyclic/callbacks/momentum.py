@@ -4,6 +4,7 @@ import keras
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable, describe
+from keras_cyclic._hyperparameter_rules import refusal
 from keras_cyclic.hyperparameters import ScheduledFit, Target, real_optimizers_of
 from keras_cyclic.schedules.adjustable import wave_of
 from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, evaluate
@@ -12,6 +13,8 @@ from keras_cyclic.schedules.wave import against
 
 class _HyperparameterCallback(Configurable, keras.callbacks.Callback):
     """Schedules what `targets` gives, from the start of `fit` to its end."""
+
+    _scheduled = None
 
     def targets(self, optimizers):
         """A list of `Target` for the optimizers that update the model's weights."""
@@ -30,7 +33,8 @@ class _HyperparameterCallback(Configurable, keras.callbacks.Callback):
         self._scheduled = ScheduledFit(self.model, targets)
 
     def on_train_end(self, logs=None):
-        self._scheduled.end()
+        if self._scheduled is not None:
+            self._scheduled.end()
 
     def _steps(self):
         epochs, steps = (self.params or {}).get("epochs"), (self.params or {}).get("steps")
@@ -177,7 +181,7 @@ class CyclicalMomentum(_HyperparameterCallback):
         return [self._target(optimizer) for optimizer in optimizers]
 
     def _target(self, optimizer):
-        name = next((n for n in ("momentum", "beta_1") if n in vars(optimizer)), None)
+        name = _momentum_name(optimizer)
         if name is None:
             raise ValueError(
                 f"{optimizer.__class__.__name__} has no momentum to cycle, neither `momentum` nor "
@@ -197,6 +201,22 @@ class CyclicalMomentum(_HyperparameterCallback):
             return against(wave.height(step), self.base_momentum, self.max_momentum)
 
         return Target(optimizer, name, value, repr(self))
+
+
+def why_no_momentum(optimizer):
+    """Why the momentum of an optimizer cannot be cycled, or None if it can.
+
+    Args:
+        optimizer: An optimizer that is no wrapper.
+    """
+    name = _momentum_name(optimizer)
+    if name is None:
+        return "it has neither `momentum` nor `beta_1`"
+    return refusal(optimizer, name)
+
+
+def _momentum_name(optimizer):
+    return next((name for name in ("momentum", "beta_1") if name in vars(optimizer)), None)
 
 
 _WAVE = (

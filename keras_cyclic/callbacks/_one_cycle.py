@@ -1,0 +1,64 @@
+"""What `fit_one_cycle` runs inside `fit`."""
+
+import keras
+
+from keras_cyclic._borrowed_learning_rates import BorrowedLearningRates
+from keras_cyclic.callbacks.momentum import CyclicalMomentum, why_no_momentum
+from keras_cyclic.schedules.delayed import Delayed
+
+
+class Cycle(keras.callbacks.Callback):
+    """Has the optimizers follow their waves from now, or from where a backup was made.
+
+    Args:
+        model: The model that trains.
+        optimizers: A list of its optimizers that are no wrappers.
+        waves: The wave that each of them follows, from its step 0.
+        steps: The `StepCount` of this `fit`.
+        initial_epoch: The epoch that the waves begin with.
+    """
+
+    def __init__(self, model, optimizers, waves, steps, initial_epoch):
+        super().__init__()
+        self._optimizers = optimizers
+        self._waves = waves
+        self._steps = steps
+        self._initial_epoch = initial_epoch
+        self._rates = BorrowedLearningRates(model, optimizers)
+        self._starts = None
+
+    def begin(self):
+        """Gives the optimizers their waves, before `fit` begins."""
+        self._begin_at([_iterations(optimizer) for optimizer in self._optimizers])
+
+    def on_train_begin(self, logs=None):
+        # The callbacks before this one may have loaded a backup of this training.
+        resumed_at = getattr(self.model, "_initial_epoch", None) or self._initial_epoch
+        done = self._steps.in_epochs(resumed_at - self._initial_epoch)
+        starts = [max(_iterations(each) - done, 0) for each in self._optimizers]
+        if starts != self._starts:
+            self._begin_at(starts)
+            # `fit` has already asked for its function.
+            self.model.make_train_function(force=True)
+
+    def _begin_at(self, starts):
+        self._starts = starts
+        self._rates.replace(
+            [Delayed(wave, start) if start else wave for wave, start in zip(self._waves, starts)]
+        )
+
+    def end(self):
+        """Gives the optimizers their own learning rates back."""
+        self._rates.give_back()
+
+
+def _iterations(optimizer):
+    # `_iterations`, as schedules see them: `iterations` counts whole accumulations.
+    return int(keras.ops.convert_to_numpy(optimizer._iterations))
+
+
+class CycledMomentum(CyclicalMomentum):
+    """Leaves optimizers that have no momentum as they are."""
+
+    def targets(self, optimizers):
+        return super().targets([each for each in optimizers if why_no_momentum(each) is None])
