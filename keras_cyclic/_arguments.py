@@ -109,6 +109,18 @@ def length(name, value):
     return int(value)
 
 
+def count(name, value, counted):
+    """How many of something, as a Python int of 1 or more."""
+    error = (
+        f"Argument `{name}` must be a positive whole number of {counted}. {_received(name, value)}"
+    )
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{error} of type {type(value).__name__}")
+    if not 1 <= value <= MAX_STEPS or value != int(value):
+        raise ValueError(error)
+    return int(value)
+
+
 def increasing_lengths(name, values):
     """Steps that increase strictly, as a list of Python ints."""
     if not isinstance(values, (list, tuple, np.ndarray)):

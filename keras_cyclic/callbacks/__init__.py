@@ -2,5 +2,6 @@
 
 from keras_cyclic.callbacks.momentum import CyclicalMomentum, HyperparameterSchedule
 from keras_cyclic.callbacks.range_test import LRRangeTest
+from keras_cyclic.callbacks.snapshots import SnapshotEnsemble
 
-__all__ = ["CyclicalMomentum", "HyperparameterSchedule", "LRRangeTest"]
+__all__ = ["CyclicalMomentum", "HyperparameterSchedule", "LRRangeTest", "SnapshotEnsemble"]
