@@ -22,7 +22,7 @@ from sklearn.model_selection import train_test_split
 
 import keras_cyclic as kc
 
-CYCLES, EPOCHS_PER_CYCLE, BATCH, RATE = 5, 8, 32, 0.2
+CYCLES, EPOCHS_PER_CYCLE, BATCH, RATE = 5, 5, 32, 0.05
 ROWS = (
     "cosine annealing",
     "last snapshot",
