@@ -1,5 +1,6 @@
 """Snapshots: where they are taken, what is in them, and what a crash leaves."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -74,11 +75,12 @@ def test_each_cycle_at_its_last_step_and_nothing_else_changes(tmp_path, capsys):
     expected = [str(path).format(cycle=cycle) for cycle in (1, 2, 3)]
     assert snapshots.filepaths == expected
     assert names(path.parent) == ["cycle-001.keras", "cycle-002.keras", "cycle-003.keras"]
+    printed = capsys.readouterr().out
     for file, step in zip(expected, (4, 12, 28)):
         weights, iterations = load(file)
         assert iterations == step
         assert_same(weights, plain.at[step])
-        assert f"saved {file} at step {step}\n" in capsys.readouterr().out or step > 4
+        assert f"saved {file} at step {step}\n" in printed
     assert plain.losses == watched.losses
     for step in plain.at:
         assert_same(plain.at[step], watched.at[step])
@@ -173,10 +175,8 @@ def test_keep_after_an_interrupted_run(tmp_path):
     def train(*callbacks):
         snapshots = kc.callbacks.SnapshotEnsemble(folder / "cycle-{cycle}.keras", keep=2)
         backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             fit(compiled(rate), snapshots, backup, *callbacks, epochs=4, shuffle=False)
-        except KeyboardInterrupt:
-            pass
         return snapshots
 
     first = train(StopAt(19))
