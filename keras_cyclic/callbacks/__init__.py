@@ -6,6 +6,7 @@ from keras_cyclic.callbacks.momentum import CyclicalMomentum, HyperparameterSche
 from keras_cyclic.callbacks.monitor import LearningRateMonitor
 from keras_cyclic.callbacks.plateau import ReduceLROnPlateau
 from keras_cyclic.callbacks.range_test import LRRangeTest
+from keras_cyclic.callbacks.snapshots import SnapshotEnsemble
 
 __all__ = [
     "AdaptiveBounds",
@@ -15,4 +16,5 @@ __all__ = [
     "LRRangeTest",
     "LearningRateMonitor",
     "ReduceLROnPlateau",
+    "SnapshotEnsemble",
 ]

@@ -1,0 +1,259 @@
+"""The callback that saves the model at the end of each cycle."""
+
+import contextlib
+import os
+import shutil
+import string
+import warnings
+
+import keras
+from keras import ops
+
+from keras_cyclic import _arguments
+from keras_cyclic._config import Configurable
+from keras_cyclic.callbacks._cycle_position import CyclePosition
+from keras_cyclic.hyperparameters import real_optimizers_of
+from keras_cyclic.schedules.schedule import check_schedule
+
+
+@keras.saving.register_keras_serializable(package="keras_cyclic")
+class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
+    """Saves a snapshot of the model at the end of each cycle of the learning rate.
+
+    ```
+    snapshot n is the model after step t = start(n + 1)
+    ```
+
+    where cycles count from 1 and `start(n)` is the step that cycle `n` begins with: the snapshot
+    has made all steps of its cycle, in the middle of an epoch too. `kc.load_ensemble` makes one
+    model of the snapshots. Saving changes nothing in the training.
+
+    With `steps_per_execution` over 1, weights can be had only between two executions. The
+    snapshot is of the nearer one, of two equally near ones the earlier, where the rate is still
+    low. `steps` tells where that was. Of several cycles that end in one execution, the last one
+    is saved and the others are missing, with a warning.
+
+    A cycle that `fit` does not finish is not saved. A further `fit`, or one that
+    `BackupAndRestore` takes up, goes on in the cycle that the optimizer's step is in; a cycle end
+    that it passes once more is saved once more, from the weights of this training. List this
+    callback before `BackupAndRestore`, if that one saves every so many batches.
+
+    A file appears whole or not at all: the model is written to a hidden folder
+    `.<name of the file>.partial` beside it and renamed. What a crash leaves of that folder is
+    removed when the cycle is saved again.
+
+    With an optimizer that has `use_ema=True`, the snapshot's weights are the averages, as they
+    are after a `fit` that ends there.
+
+    Steps are counted as for the learning rate: with `gradient_accumulation_steps`, by batches.
+
+    Args:
+        filepath: Where to save: a string or `os.PathLike` on a local file system that contains
+            `{cycle}`, the number of the cycle from 1, or a form of it as `{cycle:03d}`, and ends
+            in `.keras`. Folders are made.
+        schedule: The schedule whose cycles count. Defaults to the optimizer's own.
+        keep: How many of the last snapshots to keep, or None for all. Earlier ones that
+            `filepath` names for cycles of the training so far are deleted, those of the `fit`
+            that this one continues among them; no other file is. Defaults to `None`.
+        verbose: 0 for silence, 1 for a line at each snapshot. Defaults to `0`.
+
+    Attributes:
+        filepaths: The paths of the snapshots that exist of this training, oldest first, those
+            of the `fit` that this one continues among them.
+        steps: A dict from the number of a cycle to the number of steps that the optimizer had
+            made in the snapshot which this object saved.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If `filepath` has no `{cycle}` or another field, does not end in `.keras` or
+            is not local, or `keep` is not a positive whole number; at the start of `fit`, if the
+            learning rate has no cycles.
+
+    Example:
+
+    >>> import os, tempfile, keras, numpy as np
+    >>> import keras_cyclic as kc
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> rate = kc.schedules.CosineAnnealingWarmRestarts(0.1, first_decay_steps=6)
+    >>> model.compile(keras.optimizers.SGD(rate), "mse")
+    >>> x, y = np.ones((8, 4)), np.ones((8, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     snapshots = kc.callbacks.SnapshotEnsemble(os.path.join(folder, "{cycle:02d}.keras"))
+    ...     history = model.fit(x, y, batch_size=2, epochs=3, verbose=0, callbacks=[snapshots])
+    ...     ensemble = kc.load_ensemble(snapshots.filepaths)
+    >>> [os.path.basename(path) for path in snapshots.filepaths], snapshots.steps
+    (['01.keras', '02.keras'], {1: 6, 2: 12})
+    >>> ensemble.predict(x, verbose=0).shape
+    (8, 1)
+
+    References:
+
+    - [Huang et al., 2017](https://arxiv.org/abs/1704.00109)
+    - [Loshchilov and Hutter, 2017](https://arxiv.org/abs/1608.03983)
+    """
+
+    def __init__(self, filepath, schedule=None, keep=None, verbose=0):
+        super().__init__()
+        self.filepath = _check_filepath(filepath)
+        self.schedule = None if schedule is None else check_schedule("schedule", schedule)
+        self.keep = keep
+        if keep is not None:
+            self.keep = _arguments.length("keep", keep, "a positive whole number of snapshots")
+        self.verbose = verbose
+        self.filepaths = []
+        self.steps = {}
+        self._position = None
+
+    def on_train_begin(self, logs=None):
+        self._position = CyclePosition(self.model, "SnapshotEnsemble", self.schedule)
+        self._epoch_length = (self.params or {}).get("steps")
+        # The step may change before the first epoch: BackupAndRestore loads it.
+        self._cycle = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        self._position.begin_epoch()
+        self._epoch_start = self._position.step()
+        if self._cycle is None:
+            self._cycle = self._position.cycles.index(self._epoch_start)
+            self.filepaths = self._existing(self._cycle)
+            self.steps = {n: step for n, step in self.steps.items() if step <= self._epoch_start}
+            self._save_if_nearest(-1)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._save_if_nearest(batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.model.steps_per_execution > 1:
+            # `steps_per_epoch` counts short where it is no multiple of the execution's steps and
+            # the data has more.
+            made = self._position.step() - self._epoch_start
+            self._epoch_length = max(self._epoch_length or 0, made)
+
+    def _save_if_nearest(self, batch):
+        """Saves the cycle that is next, if its end is here or nearer than after the next steps."""
+        cycles = self._position.cycles
+        start, end = cycles.start(self._cycle), cycles.start(self._cycle + 1)
+        earliest = end and end - self.model.steps_per_execution // 2
+        if not self._position.has_reached(earliest, batch):
+            return
+        step = self._position.step()
+        if step >= end:
+            current = cycles.index(step)
+            # Not `current - 1`: cycles of a sampled schedule may be empty.
+            ended = cycles.index(cycles.start(current) - 1)
+            missed = [n + 1 for n in range(self._cycle, ended) if cycles.start(n + 1) > start]
+            if missed:
+                warnings.warn(
+                    f"SnapshotEnsemble has no snapshot of {missed}, the numbers of cycles that "
+                    f"ended in the same execution of {self.model.steps_per_execution} steps as "
+                    f"cycle {ended + 1}. Compile with a lower steps_per_execution.",
+                    stacklevel=2,
+                )
+            self._save(ended, step, cycles.start(current))
+            self._cycle = current
+        elif step > start and end - step <= step + self._steps_of_next_execution(batch) - end:
+            self._save(self._cycle, step, end)
+            self._cycle = cycles.index(end)
+
+    def _steps_of_next_execution(self, batch):
+        """How many steps come before weights can be had again; 0 if `fit` ends here."""
+        at_once = self.model.steps_per_execution
+        if self.model.stop_training:
+            return 0
+        if self._epoch_length is None:
+            return at_once
+        left = self._epoch_length - (batch + 1)
+        if left <= 0:
+            left = self._epoch_length if self._epoch + 1 < self.params["epochs"] else 0
+        return min(at_once, left)
+
+    def _save(self, cycle, step, end):
+        path = self._path(cycle)
+        model = self.model
+        with _averaged_weights(model):
+            _write_whole(model, path)
+        self.steps[cycle + 1] = step
+        self.filepaths = self._existing(cycle + 1)
+        if self.keep is not None:
+            for old in self.filepaths[: -self.keep]:
+                os.remove(old)
+            self.filepaths = self.filepaths[-self.keep :]
+        if self.verbose:
+            where = "" if step == end else f", {abs(step - end)} from the cycle's end at step {end}"
+            print(f"\nCycle {cycle + 1}: saved {path} at step {step}{where}")
+
+    def _path(self, cycle):
+        return self.filepath.format(cycle=cycle + 1)
+
+    def _existing(self, cycles):
+        return [path for path in map(self._path, range(cycles)) if os.path.isfile(path)]
+
+
+def _check_filepath(filepath):
+    allowed = (
+        "a path on a local file system that contains {cycle}, as 'snapshots/{cycle:03d}.keras', "
+        "and ends in .keras"
+    )
+    received = f"Received: filepath={filepath!r}"
+    if not isinstance(filepath, (str, os.PathLike)):
+        raise TypeError(
+            f"Argument `filepath` must be {allowed}. {received} of type {type(filepath).__name__}"
+        )
+    path = os.fspath(filepath)
+    try:
+        fields = {name for _, name, _, _ in string.Formatter().parse(path) if name is not None}
+        is_valid = (
+            fields == {"cycle"}
+            and path.format(cycle=1) != path.format(cycle=2)
+            and path.endswith(".keras")
+            and "://" not in path
+        )
+    except (ValueError, IndexError, KeyError) as error:
+        raise ValueError(f"Argument `filepath` must be {allowed}: {error}. {received}") from error
+    if not is_valid:
+        raise ValueError(f"Argument `filepath` must be {allowed}. {received}")
+    return path
+
+
+@contextlib.contextmanager
+def _averaged_weights(model):
+    """Lends the model the averages that its optimizer keeps of its weights, if it does."""
+    averaging = [optimizer for optimizer in real_optimizers_of(model) if optimizer.use_ema]
+    variables = [variable for each in averaging for variable in each._trainable_variables]
+    values = [ops.convert_to_numpy(variable) for variable in variables]
+    try:
+        for optimizer in averaging:
+            optimizer.finalize_variable_values(optimizer._trainable_variables)
+        yield
+    finally:
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+
+
+def _write_whole(model, path):
+    """Saves a model so that there is never a part of a file at `path`."""
+    folder, name = os.path.split(path)
+    partial = os.path.join(folder, f".{name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(partial)
+    try:
+        # In a folder, because Keras saves to names that end in .keras only, and those who look
+        # for the snapshots by that end must not find a part of one.
+        written = os.path.join(partial, name)
+        model.save(written)
+        with open(written, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(written, path)
+        if os.name == "posix":
+            _flush_folder(folder or ".")
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _flush_folder(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
