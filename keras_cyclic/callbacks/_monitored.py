@@ -138,11 +138,12 @@ class MonitoredCallback(Configurable, MonitorCallback):
 
 
 def step_of(model):
-    """The steps that the first optimizer of a model has made, a Python int."""
+    """The steps that the optimizers of a model have made, a Python int."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
-    optimizers = real_optimizers(model.optimizer)
-    return int(ops.convert_to_numpy(optimizers[0]._iterations)) if optimizers else 0
+    # A group of a MultiOptimizer without weights makes none.
+    counters = [optimizer._iterations for optimizer in real_optimizers(model.optimizer)]
+    return max((int(ops.convert_to_numpy(counter)) for counter in counters), default=0)
 
 
 def learning_rate_of(optimizer):
