@@ -34,6 +34,12 @@ class CallbackState(keras.layers.Layer):
         if key in self._loaded:
             callback.restore(self._entries.get(key))
 
+    def release(self, key, callback):
+        """Keeps what a callback remembers, and asks it no more: another model has it now."""
+        if self._owners.get(key) is callback:
+            self._entries[key] = callback.snapshot()
+            del self._owners[key]
+
     def take_loaded(self, key):
         """Whether the entry of a callback was loaded since the last call."""
         loaded = key in self._loaded

@@ -44,6 +44,7 @@ class MonitoredCallback(Configurable, MonitorCallback):
         # first step.
         self.direction = None
         self._has_warned = False
+        self._key = None
 
     def reset(self):
         """Forgets what was judged; at the start of a `fit` that does not go on from a file."""
@@ -66,6 +67,8 @@ class MonitoredCallback(Configurable, MonitorCallback):
         Keras loads a weights file into what is there. For a new model to take the state of this
         callback from a weights file, call `set_model` before `load_weights`.
         """
+        if self._key is not None and self._model is not model:
+            state_of(self._model).release(self._key, self)
         super().set_model(model)
         if getattr(model, "optimizer", None) is None:
             return
@@ -132,11 +135,12 @@ class MonitoredCallback(Configurable, MonitorCallback):
 
 
 def step_of(model):
-    """The steps that the first optimizer of a model has made, a Python int."""
+    """The steps that the optimizers of a model have made, a Python int."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
-    optimizers = real_optimizers(model.optimizer)
-    return int(ops.convert_to_numpy(optimizers[0]._iterations)) if optimizers else 0
+    # A group of a MultiOptimizer without weights makes none.
+    counters = [optimizer._iterations for optimizer in real_optimizers(model.optimizer)]
+    return max((int(ops.convert_to_numpy(counter)) for counter in counters), default=0)
 
 
 def learning_rate_of(optimizer):

@@ -72,6 +72,7 @@ class CycleEarlyStopping(CycleEndCallback):
     def reset(self):
         super().reset()
         self.stopped_epoch = 0
+        self._has_stopped = False
         self.best_epoch = 0
         self.best_weights = None
 
@@ -100,10 +101,11 @@ class CycleEarlyStopping(CycleEndCallback):
             return
         if self.wait >= self.patience:
             self.stopped_epoch = epoch
+            self._has_stopped = True
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
-        if self.stopped_epoch and self.verbose > 0:
+        if self._has_stopped and self.verbose > 0:
             io_utils.print_msg(
                 f"Epoch {self.stopped_epoch + 1}: CycleEarlyStopping, after cycle {self.cycle}."
             )

@@ -102,14 +102,15 @@ class ReduceLROnPlateau(CycleEndCallback):
         self.cooldown_counter = 0
 
     def attach(self):
-        replace_rates(self.model, self._scaled)
+        replace_rates(self.model, self._scaled_with_min_lr)
+
+    def _scaled_with_min_lr(self, rate):
+        if isinstance(rate, Scaled) and rate.min_lr != self.min_lr:
+            return Scaled(rate.schedule, rate.scale, self.min_lr)
+        return self._scaled(rate)
 
     def _scaled(self, rate):
-        if not isinstance(rate, Scaled):
-            return Scaled(rate, min_lr=self.min_lr)
-        if rate.min_lr != self.min_lr:
-            return Scaled(rate.schedule, rate.scale, self.min_lr)
-        return rate
+        return rate if isinstance(rate, Scaled) else Scaled(rate, min_lr=self.min_lr)
 
     def _optimizers(self):
         # Also groups without weights, as Keras does.
@@ -136,8 +137,9 @@ class ReduceLROnPlateau(CycleEndCallback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
-        # The groups of some MultiOptimizers are known only when the first step has been made.
-        self.attach()
+        # The groups of some MultiOptimizers are known only when the first step has been made. A
+        # `min_lr` stays as it is: another callback in the list may have another one.
+        replace_rates(self.model, self._scaled)
         self.log_learning_rates(logs)
         value = self.monitored(logs)
         if value is None:
@@ -146,6 +148,7 @@ class ReduceLROnPlateau(CycleEndCallback):
             cycle = self.position.cycle()
             if cycle <= self.cycle:
                 return
+            self._first_step = min(self._first_step, self.position.cycles.start(self.cycle))
             self.cycle = cycle
         self._judge(value, epoch)
 
@@ -195,7 +198,7 @@ class ReduceLROnPlateau(CycleEndCallback):
         return max(old_rate * self.factor, self.min_lr)
 
     def _highest_rate(self, schedule):
-        """The highest rate of the epoch: its last one may be the lowest point of a cycle."""
+        """The highest rate of what is judged: its last one may be the lowest point of a cycle."""
         if not self.min_lr:
             return np.inf
         steps = np.linspace(self._first_step, step_of(self.model), _LOOKED_AT).astype("int64")
