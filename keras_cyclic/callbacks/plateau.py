@@ -133,7 +133,9 @@ class ReduceLROnPlateau(CycleEndCallback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         # The groups of some MultiOptimizers are known only when the first step has been made.
-        self.attach()
+        replace_rates(
+            self.model, lambda rate: rate if isinstance(rate, Scaled) else self._scaled(rate)
+        )
         self.log_learning_rates(logs)
         value = self.monitored(logs)
         if value is None:
