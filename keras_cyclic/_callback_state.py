@@ -7,11 +7,12 @@ the model's compile configuration says that it does.
 """
 
 import json
+import warnings
 
 import keras
 import numpy as np
 
-from keras_cyclic._fit import callback_list_that_called
+from keras_cyclic._fit import callback_list_that_called, caller_of_type
 
 _STATE = "callback_state"
 _SAVED_AS = "state"
@@ -26,25 +27,33 @@ class CallbackState(keras.layers.Layer):
     def __init__(self):
         super().__init__(name=_STATE)
         # A layer would track what a list or a dict holds.
-        vars(self).update(_entries={}, _owners={}, _loaded=set())
+        vars(self).update(_entries={}, _owners={}, _loaded=set(), _begun=set())
 
     def attach(self, key, callback):
         """Hands a callback its entry, if one was loaded, and asks it for it on saving."""
         self._owners[key] = callback
-        if key in self._loaded:
-            callback.restore(self._entries.get(key))
+        if key in self._loaded and key in self._entries:
+            self._restore(key)
 
-    def release(self, key, callback):
-        """Keeps what a callback remembers, and asks it no more: another model has it now."""
-        if self._owners.get(key) is callback:
-            self._entries[key] = callback.snapshot()
-            del self._owners[key]
+    def detach(self, callback):
+        """Keeps what a callback remembers that goes over to another model."""
+        for key in [key for key, owner in self._owners.items() if owner is callback]:
+            self._entries[key] = self._owners.pop(key).snapshot()
 
-    def take_loaded(self, key):
-        """Whether the entry of a callback was loaded since the last call."""
-        loaded = key in self._loaded
-        self._loaded.discard(key)
-        return loaded
+    def begin_fit(self, key):
+        """Says that the callback with this key takes part in the `fit` that begins.
+
+        Returns:
+            Whether its entry was loaded for this `fit`.
+        """
+        self._begun.add(key)
+        return key in self._loaded
+
+    def begin_epoch(self):
+        """Forgets, in the first epoch of a `fit`, what that `fit` does not go on with."""
+        if self._begun:
+            owners = {key: owner for key, owner in self._owners.items() if key in self._begun}
+            vars(self).update(_entries={}, _owners=owners, _loaded=set(), _begun=set())
 
     def save_own_variables(self, store):
         arrays = []
@@ -55,15 +64,46 @@ class CallbackState(keras.layers.Layer):
             store[f"array_{index}"] = array
 
     def load_own_variables(self, store):
-        vars(self)["_entries"] = _read(store) if _SAVED_AS in store else {}
-        vars(self)["_loaded"] = {*self._entries, *self._owners}
-        for key, callback in self._owners.items():
-            callback.restore(self._entries.get(key))
+        try:
+            entries = _read(store) if _SAVED_AS in store else {}
+        except _UNREADABLE as error:
+            _warn_unreadable("callbacks", error)
+            entries = {}
+        vars(self).update(_entries=entries, _loaded={*entries, *self._owners})
+        # All first: what one callback starts anew with may be what another one has saved.
+        for callback in self._owners.values():
+            callback.restore(None)
+        for key in self._owners:
+            if key in entries:
+                self._restore(key)
+
+    def _restore(self, key):
+        callback = self._owners[key]
+        try:
+            callback.restore(self._entries[key])
+        except _UNREADABLE as error:
+            _warn_unreadable(type(callback).__name__, error)
+            del self._entries[key]
+            callback.restore(None)
+
+
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+
+
+def _warn_unreadable(owner, error):
+    warnings.warn(
+        f"The saved state of {owner} does not fit this model or cannot be read, and is left out: "
+        f"{owner} will start anew. Reason: {error}",
+        stacklevel=3,
+    )
 
 
 def _read(store):
     text = np.asarray(store[_SAVED_AS]).tobytes().decode()
-    return json.loads(text, object_hook=lambda value: _from_json(value, store))
+    entries = json.loads(text, object_hook=lambda value: _from_json(value, store))
+    if not all(isinstance(value, dict) for value in [entries, *entries.values()]):
+        raise ValueError("an entry is not a dict")
+    return entries
 
 
 def _to_json(value, arrays):
@@ -90,12 +130,14 @@ def state_of(model):
 def _save_in_compile_config(model):
     if "get_compile_config" in vars(model):
         return
+    marked = []
 
     def get_compile_config():
         config = type(model).get_compile_config(model)
-        if "optimizer" in config and hasattr(model.optimizer, _STATE):
-            marked = OptimizerWithState(model.optimizer)
-            config["optimizer"] = keras.saving.serialize_keras_object(marked)
+        if config and "optimizer" in config and hasattr(model.optimizer, _STATE):
+            # It must live on: in the file, Keras tells objects apart by their `id`.
+            marked[:] = [OptimizerWithState(model.optimizer)]
+            config["optimizer"] = keras.saving.serialize_keras_object(marked[0])
         return config
 
     vars(model)["get_compile_config"] = get_compile_config
@@ -118,6 +160,10 @@ class OptimizerWithState:
     def from_config(cls, config):
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         setattr(optimizer, _STATE, CallbackState())
+        # An optimizer does not know its model, which must save the state again.
+        model = caller_of_type(keras.Model)
+        if model is not None:
+            _save_in_compile_config(model)
         return optimizer
 
 

@@ -23,6 +23,17 @@ def callback_list_that_called():
     return None, None
 
 
+def caller_of_type(kind):
+    """The nearest object of a class, on this thread's stack, that one of its methods runs of."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, kind):
+            return caller
+        frame = frame.f_back
+    return None
+
+
 class Fit:
     """The `fit` that the code which makes this object runs in.
 

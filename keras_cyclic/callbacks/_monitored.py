@@ -42,9 +42,9 @@ class MonitoredCallback(Configurable, MonitorCallback):
         self.verbose = verbose
         # "min" or "max". With mode "auto" the metrics tell, which are not all there before the
         # first step.
-        self.direction = None
+        self.direction = None if mode == "auto" else mode
         self._has_warned = False
-        self._key = None
+        self._state = None
 
     def reset(self):
         """Forgets what was judged; at the start of a `fit` that does not go on from a file."""
@@ -58,8 +58,11 @@ class MonitoredCallback(Configurable, MonitorCallback):
     def restore(self, entry):
         """Takes back what `snapshot` gave, or starts anew if it is None."""
         self.reset()
-        for name, value in (entry or {}).items():
-            setattr(self, name, value)
+        for name in self.remembers:
+            if entry and name in entry:
+                setattr(self, name, entry[name])
+        if self.mode != "auto":
+            self.direction = self.mode
 
     def set_model(self, model):
         """Attaches the callback to a compiled model; `fit` does it.
@@ -67,8 +70,9 @@ class MonitoredCallback(Configurable, MonitorCallback):
         Keras loads a weights file into what is there. For a new model to take the state of this
         callback from a weights file, call `set_model` before `load_weights`.
         """
-        if self._key is not None and self._model is not model:
-            state_of(self._model).release(self._key, self)
+        if self._state is not None and model is not self.model:
+            self._state.detach(self)
+            self._state = None
         super().set_model(model)
         if getattr(model, "optimizer", None) is None:
             return
@@ -80,7 +84,8 @@ class MonitoredCallback(Configurable, MonitorCallback):
         )
         self._key = f"{kind}:{number}"
         self.attach()
-        state_of(model).attach(self._key, self)
+        self._state = state_of(model)
+        self._state.attach(self._key, self)
 
     def attach(self):
         """Makes the model's learning rate adjustable, where that is what the callback does."""
@@ -89,12 +94,14 @@ class MonitoredCallback(Configurable, MonitorCallback):
         return f"{type(self).__name__}:{self.monitor}"
 
     def on_train_begin(self, logs=None):
-        if not state_of(self.model).take_loaded(self._key):
+        if self._state is None:
+            raise ValueError("The model must be compiled with an optimizer.")
+        if not self._state.begin_fit(self._key):
             self.reset()
 
     def on_epoch_begin(self, epoch, logs=None):
-        # What is loaded at the start of a `fit` counts for that one, and not for the next.
-        state_of(self.model).take_loaded(self._key)
+        # Not earlier: BackupAndRestore loads when this callback has begun.
+        self._state.begin_epoch()
 
     def monitored(self, logs):
         """The monitored value, or None; warns once if it is not logged."""

@@ -76,6 +76,13 @@ class CycleEarlyStopping(CycleEndCallback):
         self.best_epoch = 0
         self.best_weights = None
 
+    def restore(self, entry):
+        super().restore(entry)
+        if self.best_weights is not None and self.model.built:
+            saved = [weight.shape for weight in self.best_weights]
+            if saved != [tuple(weight.shape) for weight in self.model.weights]:
+                raise ValueError(f"the shapes of the best weights are {saved}")
+
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         self.log_learning_rates(logs)
