@@ -134,11 +134,14 @@ class MonitoredCallback(Configurable, MonitorCallback):
         return bool(ops.greater(value - by, other))
 
     def log_learning_rates(self, logs):
-        """Puts the present rates into the logs, under the names that Keras gives them."""
+        """Puts the present rates into the logs, under the names that Keras gives them.
+
+        A rate that is there already was logged before another callback changed it.
+        """
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         for suffix, optimizer in all_suffixed_optimizers(self.model.optimizer):
-            logs[f"learning_rate{suffix}"] = learning_rate_of(optimizer)
+            logs.setdefault(f"learning_rate{suffix}", learning_rate_of(optimizer))
 
 
 def step_of(model):

@@ -170,12 +170,12 @@ class ReduceLROnPlateau(CycleEndCallback):
                 self.wait = 0
 
     def _reduce(self, epoch):
-        optimizers = self._optimizers()
-        reduced = [self._reduce_rate(optimizer) for optimizer in optimizers]
+        groups = all_suffixed_optimizers(self.model.optimizer)
+        reduced = [self._reduce_rate(optimizer) for _, optimizer in groups]
         after_adjustment(self.model)
         if self.verbose > 0:
-            for optimizer, new_rate in zip(optimizers, reduced):
-                name = f" {optimizer.name}" if len(optimizers) > 1 else ""
+            for (suffix, optimizer), new_rate in zip(groups, reduced):
+                name = f" {optimizer.name}" if suffix else ""
                 if new_rate is not None:
                     io_utils.print_msg(
                         f"\nEpoch {epoch + 1}: {type(self).__name__} reducing{name} learning rate "

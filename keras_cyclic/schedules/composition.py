@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
-from keras_cyclic.schedules.adjustable import without_moves
+from keras_cyclic.schedules.adjustable import adjustments, without_moves
 from keras_cyclic.schedules.clock import (
     Cycles,
     Move,
@@ -89,7 +89,7 @@ class Warmup(Schedule):
     def __init__(self, schedule, warmup_steps, initial_lr=0.0, profile="linear"):
         self.schedule = check_schedule("schedule", schedule)
         self.warmup_steps = _arguments.length("warmup_steps", warmup_steps)
-        # Bounds are moved at the ends of cycles, when the climb is over: it keeps to the first.
+        # What was moved since the training began must not make these arguments wrong.
         start = evaluate(without_moves(self.schedule), integer_step(0))
         self._peak = float(ops.convert_to_numpy(start))
         self.initial_lr = _arguments.rate("initial_lr", initial_lr)
@@ -104,7 +104,12 @@ class Warmup(Schedule):
         self._rise = Move(0, self.warmup_steps)
 
     def learning_rate(self, step):
-        climbing = self._profile.rise(self._rise, step, self._peak - self.initial_lr)
+        if adjustments(self.schedule):
+            # In a later part of a Sequential, the climb begins when bounds have been moved.
+            peak = evaluate(self.schedule, step * 0)
+            climbing = self._profile.rise(self._rise, step) * (peak - self.initial_lr)
+        else:
+            climbing = self._profile.rise(self._rise, step, self._peak - self.initial_lr)
         if self.initial_lr:
             climbing = climbing + self.initial_lr
         return _then(self.schedule, self.warmup_steps, step, climbing)

@@ -132,3 +132,13 @@ def test_nothing_to_move(rate):
 def test_bad_input(error, make):
     with pytest.raises(error, match=r"Argument `.*Received: "):
         make()
+
+
+def test_a_later_warmup_climbs_to_where_the_moved_wave_begins():
+    restarts = S.CosineAnnealingWarmRestarts(0.4, 10)
+    schedule, waves = with_movable_bounds(
+        S.Sequential([restarts, S.Warmup(restarts, 4, profile="linear")], [20])
+    )
+    for wave in waves:
+        wave.move(0.0, 0.1)
+    np.testing.assert_allclose(rates(schedule)[20:25], [0, 0.025, 0.05, 0.075, 0.1], atol=1e-7)
