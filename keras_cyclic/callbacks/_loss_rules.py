@@ -66,11 +66,13 @@ class FirstEpoch:
         start: The loss before the training had an effect.
         error: The standard error of an epoch's mean, if batches were drawn at random.
         fell: Whether the loss fell clearly within the epoch.
+        exploded: Whether the loss was far above that of the first batch in the rest of the epoch.
     """
 
     start: float = -math.inf
     error: float = 0.0
     fell: bool = False
+    exploded: bool = False
 
     @classmethod
     def of(cls, batch_losses):
@@ -80,10 +82,12 @@ class FirstEpoch:
             return cls()
         early, late = losses[: min(8, len(losses) // 4)], losses[len(losses) // 2 :]
         spread = np.std(late)
+        exploded = bool(np.mean(losses[1:]) > losses[0] + 3 * spread)
         return cls(
-            start=float(np.mean(early)),
+            start=float(losses[0] if exploded else np.mean(early)),
             error=float(spread / math.sqrt(len(losses))),
             fell=bool(np.mean(early) - np.mean(late) > 3 * spread / math.sqrt(len(early))),
+            exploded=exploded,
         )
 
 
@@ -109,34 +113,47 @@ class Curve:
 
     @property
     def start(self):
-        return max(self.first.start, self.training[0])
+        """The loss before training; an explosion in the first epoch says nothing about it."""
+        return self.first.start if self.first.exploded else max(self.first.start, self.training[0])
 
 
 def rising(curve, thresholds):
-    """The training loss stays clearly above its best."""
+    """The training loss stays clearly above its best, or explodes."""
     losses, last = curve.training, curve.pace.rising
-    if len(losses) < last + 1:
+    if len(losses) == 1 and curve.first.exploded:
+        return {"loss": losses[0], "best": curve.first.start, "best_at": "the first batch"}
+    if not _stays_above(curve, last, thresholds.max_rise) and not _explodes(curve, min(last, 2)):
         return None
-    best = int(np.argmin(losses[:-last]))
-    tail, fall = losses[-last:], curve.start - losses[best]
-    margin = thresholds.max_rise * fall + 5 * _noise(losses[: best + 1], curve.first.error)
-    stays = losses[-1] - losses[best] >= (max(losses[best:]) - losses[best]) / 2
-    # Where the noise is unknown, it takes many rises in a row that it would hardly make.
-    known = best >= 4 or curve.first.error > 0
-    steady = len(losses) > 5 and np.all(np.diff(losses[-6:]) > 0)
-    clearly = np.all(tail > losses[best] + margin) and stays and (known or steady)
-    tail = losses[-min(last, 2) :]
-    lost = losses[0] + fall + 3 * abs(losses[best])
-    explodes = len(tail) < len(losses) and np.all(tail > lost) and losses[-1] >= losses[-2]
-    if not clearly and not explodes:
-        return None
+    best = int(np.argmin(losses))
     return {
         "loss": losses[-1],
         "best": losses[best],
-        "best_epoch": int(curve.epochs[best]) + 1,
-        "start": curve.start,
-        "count": last,
+        "best_at": f"epoch {curve.epochs[best] + 1}",
     }
+
+
+def _stays_above(curve, last, max_rise):
+    losses = curve.training
+    if len(losses) < last + 1:
+        return False
+    best = int(np.argmin(losses[:-last]))
+    # Where the noise is unknown, it takes many rises in a row, which noise would hardly make.
+    rises_on = len(losses) > 5 and np.all(np.diff(losses[-6:]) > 0)
+    if best < 4 and curve.first.error == 0 and not rises_on:
+        return False
+    margin = max_rise * (curve.start - losses[best])
+    margin += 5 * _noise(losses[: best + 1], curve.first.error)
+    rise = losses[best:] - losses[best]
+    return np.all(rise[-last:] > margin) and rise[-1] >= max(rise) / 2
+
+
+def _explodes(curve, last):
+    losses = curve.training
+    if len(losses) < last + 1:
+        return False
+    best = min(losses[:-last])
+    limit = losses[0] + curve.start - best + 3 * abs(best)
+    return np.all(losses[-last:] > limit) and losses[-1] >= losses[-2]
 
 
 def jumping(curve, thresholds):
@@ -230,7 +247,7 @@ RULES = (
         "rising",
         rising,
         "fit",
-        "The training loss rises: {loss:.4g} {at}, after {best:.4g} in epoch {best_epoch}. "
+        "The training loss rises: {loss:.4g} now, after {best:.4g} in {best_at}. "
         "The learning rate is too high. Divide it by 10: {rate}.",
     ),
     (
@@ -326,10 +343,8 @@ class Diagnosis:
             rates: The learning rates of the groups of the optimizer, a list of floats.
         """
         text = next(text for name, _, _, text in RULES if name == kind)
-        unit, last = self._pace.unit, self._pace.rising
         return text.format(
-            unit=unit,
-            at=f"at the end of the {unit}" if last == 1 else f"and for {last} epochs above its best",
+            unit=self._pace.unit,
             rate=change_of(rates, 0.1),
             raised=change_of(rates, 10),
             **numbers,
@@ -350,4 +365,4 @@ def _noise(values, least):
 
 
 def _plain(value):
-    return value if isinstance(value, int) else float(value)
+    return value if isinstance(value, (int, str)) else float(value)

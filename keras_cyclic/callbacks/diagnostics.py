@@ -142,7 +142,8 @@ restart |
                 continue
             if math.isfinite(value):
                 self._not_finite.discard(name)
-            elif name not in self._not_finite:
+            # With a training loss that is not finite, the validation loss tells nothing more.
+            elif not self._not_finite:
                 self._say_not_finite(name, value)
         if logs.get("loss") is None:
             return
@@ -187,7 +188,9 @@ restart |
             rate = optimizer._learning_rate
             if self._position and not now and isinstance(rate, KerasSchedule):
                 steps = np.unique(np.linspace(self._start, self._end - 1, 1000).astype("int64"))
-                rates.append(np.max(ops.convert_to_numpy(evaluate(rate, ops.convert_to_tensor(steps)))))
+                rates.append(
+                    np.max(ops.convert_to_numpy(evaluate(rate, ops.convert_to_tensor(steps))))
+                )
             else:
                 rates.append(ops.convert_to_numpy(optimizer.learning_rate))
         return [float(rate) for rate in rates]
@@ -199,7 +202,8 @@ restart |
         if name == "val_loss":
             message = (
                 f"The validation loss is {value}. The learning rate is too high, or the validation "
-                f"data has values that are not finite. If it has not, divide the rate by 10: {rate}."
+                f"data has values that are not finite. If it has none, divide the rate by 10: "
+                f"{rate}."
             )
         elif self._first_epoch and batch == 0:
             message = (
