@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 # Findings that were said are not said again before they have been gone for so many judgements.
-QUIET = 5
+QUIET = 10
 
 RECENT = 20
 
@@ -81,13 +81,17 @@ class FirstEpoch:
         if len(losses) < 8 or not np.all(np.isfinite(losses)):
             return cls()
         early, late = losses[: min(8, len(losses) // 4)], losses[len(losses) // 2 :]
-        spread = np.std(late)
-        exploded = bool(np.mean(losses[1:]) > losses[0] + 3 * spread)
+        spread = np.std(late, ddof=1)
+        far = np.mean(losses[1:]) > losses[0] + 3 * spread
+        # The spread of an explosion is as large as the explosion.
+        grows = min(late) > max(early) and np.mean(late) > losses[0] + 3 * abs(losses[0])
+        fall_error = spread * math.sqrt(1 / len(early) + 1 / len(late))
         return cls(
-            start=float(losses[0] if exploded else np.mean(early)),
+            start=float(losses[0] if far or grows else np.mean(early)),
             error=float(spread / math.sqrt(len(losses))),
-            fell=bool(np.mean(early) - np.mean(late) > 3 * spread / math.sqrt(len(early))),
-            exploded=exploded,
+            # Fewer batches do not tell their spread well; then the epoch's mean shows a fall.
+            fell=bool(len(losses) >= 16 and np.mean(early) - np.mean(late) > 4 * fall_error),
+            exploded=bool(far or grows),
         )
 
 
@@ -219,7 +223,7 @@ def too_slow(curve, thresholds):
     third = max(len(losses) // 3, 1)
     parts = losses[:third], losses[third:-third], losses[-third:]
     times = epochs[:third], epochs[third:-third], epochs[-third:]
-    (early, middle, late), centres = map(np.mean, parts), [np.mean(part) for part in times]
+    (early, middle, late), centres = map(np.median, parts), [np.mean(part) for part in times]
     fall, noise = losses[0] - late, _noise(losses, 0.0)
     if fall >= thresholds.min_fall * abs(losses[0]):
         return None
@@ -325,6 +329,9 @@ class Diagnosis:
         )
         new, groups = [], set()
         for kind, rule, group, _ in RULES:
+            # A rate that was once too high is not too low: what is slow since has another reason.
+            if kind == "too_slow" and self._last_held.keys() & {"rising", "jumping"}:
+                continue
             numbers = None if group in groups else rule(curve, self._thresholds)
             if numbers is None:
                 continue
