@@ -40,7 +40,7 @@ class Thresholds:
     patience: int = 10
     min_fall: float = 0.05
     max_rise: float = 0.25
-    max_validation_rise: float = 0.1
+    max_validation_rise: float = 0.025
     max_jump: float = 0.15
 
 
@@ -66,7 +66,7 @@ class FirstEpoch:
         start: The loss before the training had an effect.
         error: The standard error of an epoch's mean, if batches were drawn at random.
         fell: Whether the loss fell clearly within the epoch.
-        exploded: Whether the loss was far above that of the first batch in the rest of the epoch.
+        exploded: Whether the epoch's second half was far above its first batch.
     """
 
     start: float = -math.inf
@@ -82,9 +82,9 @@ class FirstEpoch:
             return cls()
         early, late = losses[: min(8, len(losses) // 4)], losses[len(losses) // 2 :]
         spread = np.std(late, ddof=1)
-        far = np.mean(losses[1:]) > losses[0] + 3 * spread
+        far = len(losses) >= 16 and np.mean(late) > losses[0] + 3 * spread
         # The spread of an explosion is as large as the explosion.
-        grows = min(late) > max(early) and np.mean(late) > losses[0] + 3 * abs(losses[0])
+        grows = min(late) > max(early) and np.mean(late) > losses[0] + 100 * abs(losses[0])
         fall_error = spread * math.sqrt(1 / len(early) + 1 / len(late))
         return cls(
             start=float(losses[0] if far or grows else np.mean(early)),
@@ -195,11 +195,11 @@ def overfitting(curve, thresholds):
         return None
     best = int(np.argmin(validation[:-last]))
     fall = max(validation[0] - validation[best], curve.start - min(curve.training))
-    margin = max(thresholds.max_validation_rise * fall, 4 * _noise(validation[-RECENT:], 0.0))
-    tail = validation[-last:]
+    tail, gained = validation[-last:], training[best] - np.mean(training[-last:])
+    # A rise that is small against what the training gained meanwhile is no reason to stop.
+    margin = max(thresholds.max_validation_rise * fall, gained / 4, 4 * _noise(validation, 0.0))
     goes_on = np.mean(tail[-(-last // 2) :]) >= np.mean(tail[: -(-last // 2)]) if last > 1 else True
-    falls = np.mean(training[-last:]) < training[best]
-    if not (np.all(tail > validation[best] + margin) and goes_on and falls):
+    if not (np.all(tail > validation[best] + margin) and goes_on and gained > 0):
         return None
     return {
         "validation": validation[-1],
