@@ -66,12 +66,14 @@ class FirstEpoch:
         start: The loss before the training had an effect.
         error: The standard error of an epoch's mean, if batches were drawn at random.
         fell: Whether the loss fell clearly within the epoch.
+        rose: Whether the first batch's loss was the lowest of all, which is then the start.
         exploded: Whether the epoch's second half was far above its first batch.
     """
 
     start: float = -math.inf
     error: float = 0.0
     fell: bool = False
+    rose: bool = False
     exploded: bool = False
 
     @classmethod
@@ -86,11 +88,13 @@ class FirstEpoch:
         # The spread of an explosion is as large as the explosion.
         grows = min(late) > max(early) and np.mean(late) > losses[0] + 100 * abs(losses[0])
         fall_error = spread * math.sqrt(1 / len(early) + 1 / len(late))
+        rose = len(losses) >= 16 and losses[0] < min(losses[1:])
         return cls(
-            start=float(losses[0] if far or grows else np.mean(early)),
+            start=float(losses[0] if rose or far or grows else np.mean(early)),
             error=float(spread / math.sqrt(len(losses))),
             # Fewer batches do not tell their spread well; then the epoch's mean shows a fall.
             fell=bool(len(losses) >= 16 and np.mean(early) - np.mean(late) > 4 * fall_error),
+            rose=bool(rose or far or grows),
             exploded=bool(far or grows),
         )
 
@@ -118,13 +122,13 @@ class Curve:
     @property
     def start(self):
         """The loss before training; an explosion in the first epoch says nothing about it."""
-        return self.first.start if self.first.exploded else max(self.first.start, self.training[0])
+        return self.first.start if self.first.rose else max(self.first.start, self.training[0])
 
 
 def rising(curve, thresholds):
     """The training loss stays clearly above its best, or explodes."""
     losses, last = curve.training, curve.pace.rising
-    if len(losses) == 1 and curve.first.exploded:
+    if (len(losses) == 1 and curve.first.exploded) or _stays_above_start(curve, last):
         return {"loss": losses[0], "best": curve.first.start, "best_at": "the first batch"}
     if not _stays_above(curve, last, thresholds.max_rise) and not _explodes(curve, min(last, 2)):
         return None
@@ -149,6 +153,12 @@ def _stays_above(curve, last, max_rise):
     margin += 5 * _noise(losses[: best + 1], curve.first.error)
     rise = losses[best:] - losses[best]
     return np.all(rise[-last:] > margin) and rise[-1] >= max(rise) / 2
+
+
+def _stays_above_start(curve, last):
+    # The spread of batches that has exploded tells nothing, and so the loss's size must.
+    limit = curve.start + abs(curve.start) / 2
+    return curve.first.rose and len(curve.training) > last and min(curve.training[-last:]) > limit
 
 
 def _explodes(curve, last):
@@ -197,7 +207,7 @@ def overfitting(curve, thresholds):
     fall = max(validation[0] - validation[best], curve.start - min(curve.training))
     tail, gained = validation[-last:], training[best] - np.mean(training[-last:])
     # A rise that is small against what the training gained meanwhile is no reason to stop.
-    margin = max(thresholds.max_validation_rise * fall, gained / 4, 4 * _noise(validation, 0.0))
+    margin = max(thresholds.max_validation_rise * fall, gained / 10, 4 * _noise(validation, 0.0))
     goes_on = np.mean(tail[-(-last // 2) :]) >= np.mean(tail[: -(-last // 2)]) if last > 1 else True
     if not (np.all(tail > validation[best] + margin) and goes_on and gained > 0):
         return None
