@@ -1,6 +1,7 @@
 """Callbacks for `model.fit`."""
 
 from keras_cyclic.callbacks.adaptive_bounds import AdaptiveBounds
+from keras_cyclic.callbacks.diagnostics import LossDiagnostics
 from keras_cyclic.callbacks.early_stopping import CycleEarlyStopping
 from keras_cyclic.callbacks.momentum import CyclicalMomentum, HyperparameterSchedule
 from keras_cyclic.callbacks.monitor import LearningRateMonitor
@@ -15,6 +16,7 @@ __all__ = [
     "HyperparameterSchedule",
     "LRRangeTest",
     "LearningRateMonitor",
+    "LossDiagnostics",
     "ReduceLROnPlateau",
     "SnapshotEnsemble",
 ]
