@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_cyclic import _arguments
+from keras_cyclic._config import Configurable
 from keras_cyclic.callbacks._cycle_position import CyclePosition
 from keras_cyclic.callbacks._loss_rules import (
     CYCLES,
@@ -23,7 +24,8 @@ from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, cycle
 _MOST_BATCHES = 1000
 
 
-class LossDiagnostics(keras.callbacks.Callback):
+@keras.saving.register_keras_serializable(package="keras_cyclic")
+class LossDiagnostics(Configurable, keras.callbacks.Callback):
     """Reads the losses of a training and says what they suggest, and what to do.
 
     | kind | the losses | advice |
