@@ -124,11 +124,14 @@ class MonitoredCallback(Configurable, MonitorCallback):
         return bool(ops.greater(value - by, other))
 
     def log_learning_rates(self, logs):
-        """Puts the present rates into the logs, under the names that Keras gives them."""
+        """Puts the present rates into the logs, under the names that Keras gives them.
+
+        What an earlier callback has put there stays: it may have changed the rates since.
+        """
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         for suffix, optimizer in all_suffixed_optimizers(self.model.optimizer):
-            logs[f"learning_rate{suffix}"] = learning_rate_of(optimizer)
+            logs.setdefault(f"learning_rate{suffix}", learning_rate_of(optimizer))
 
 
 def step_of(model):
