@@ -42,6 +42,17 @@ class BorrowedLearningRates:
         self._model.train_function = None
 
 
+def own_learning_rate(optimizer):
+    """The learning rate of an optimizer; while it follows a borrowed one, that which it gets back.
+
+    Args:
+        optimizer: An optimizer that is no wrapper.
+    """
+    get_config = vars(optimizer).get("get_config")
+    is_borrowing = isinstance(get_config, functools.partial) and get_config.func is _config_with
+    return get_config.args[1] if is_borrowing else optimizer._learning_rate
+
+
 def _config_with(optimizer, learning_rate):
     """The configuration of an optimizer, as if it had that learning rate."""
     attributes = vars(optimizer)

@@ -24,9 +24,17 @@ class Assignment:
     groups: list
     undecayed: list
 
-    def fits(self, variables):
-        """Whether these can be the same variables, as far as names and shapes tell."""
-        return self.variables == fingerprints(variables)
+    def of(self, variables):
+        """The assignment of these variables, or None if they cannot be those of this model.
+
+        As far as names and shapes tell. They may be there more than once: an ensemble trains
+        several models like this one.
+        """
+        found = fingerprints(variables)
+        copies = len(found) // max(len(self.variables), 1)
+        if not copies or found != self.variables * copies:
+            return None
+        return Assignment(found, self.groups * copies, self.undecayed * copies)
 
 
 def fingerprints(variables):
@@ -78,8 +86,8 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
     def build(self, var_list):
         if self.built:
             return
-        assignment = self._assignment
-        if assignment is None or not assignment.fits(var_list):
+        assignment = self._assignment and self._assignment.of(var_list)
+        if assignment is None:
             assignment = self._assign(var_list)
         optimizer_map = self._optimizer_map
         chosen = {

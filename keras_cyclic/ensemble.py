@@ -19,8 +19,9 @@ def load_ensemble(filepaths, custom_objects=None, compile=True, safe_mode=True):
 
     for each output by itself. The ensemble is a functional `keras.Model` of the members, named
     `member_1`, `member_2` and so on, and `keras.layers.Average`, which bear the names of the
-    members' outputs. It predicts, is evaluated, trained and saved like any model, and is loaded
-    where `keras_cyclic` is not installed.
+    members' outputs. It predicts, is evaluated, trained and saved like any model. Where
+    `keras_cyclic` is not imported, it is loaded with `compile=False` if its optimizer has a
+    schedule of `keras_cyclic`, and like any model otherwise.
 
     Outputs are averaged as they are, in float32 at least, whatever the members compute in:
     probabilities where the members end in a softmax, as in the paper. Averaged logits are those

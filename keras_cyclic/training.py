@@ -16,7 +16,7 @@ from keras_cyclic._wrapped_optimizers import rate_ratios
 from keras_cyclic.callbacks._one_cycle import Cycle, CycledMomentum
 from keras_cyclic.callbacks.momentum import CyclicalMomentum, why_no_momentum
 from keras_cyclic.callbacks.monitor import LearningRateMonitor
-from keras_cyclic.callbacks.range_test import check_model
+from keras_cyclic.callbacks.range_test import LRRangeTest, check_model
 from keras_cyclic.hyperparameters import real_optimizers_of
 from keras_cyclic.range_test import lr_range_test
 from keras_cyclic.schedules.one_cycle import OneCycle
@@ -281,6 +281,12 @@ def _callbacks(callbacks, cycle_momentum):
             raise TypeError(
                 "Argument `callbacks` must be a list of `keras.callbacks.Callback`. "
                 f"Received: {callback!r} of type {type(callback).__name__}"
+            )
+        if isinstance(callback, LRRangeTest):
+            raise ValueError(
+                "Argument `callbacks` must hold no `LRRangeTest`, which would end the training "
+                "and put the model back. With max_lr=None, `fit_one_cycle` runs a range test "
+                f"before it. Received: {callback!r}"
             )
         if cycle_momentum and isinstance(callback, CyclicalMomentum):
             raise ValueError(

@@ -119,6 +119,28 @@ def test_loads_in_a_fresh_process_without_this_library(tmp_path):
     )
 
 
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="came with Keras 3.15")
+def test_members_with_layerwise_rates(tmp_path):
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1, name="adam")
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    models = [classifier(seed) for seed in range(2)]
+    for model in models:
+        # In a loaded Sequential model, the paths are other ones.
+        layerwise = kc.optimizers.layerwise(optimizer, {"sequential.*/kernel": 0.0})
+        model.compile(layerwise, "sparse_categorical_crossentropy")
+        model.fit(X, LABELS, verbose=0)
+    save(models, tmp_path)
+    kc.load_ensemble(sorted(tmp_path.glob("*.keras"))).save(tmp_path / "ensemble.keras")
+    ensemble = keras.saving.load_model(tmp_path / "ensemble.keras")
+    held, moved = ensemble.optimizer.optimizers
+    assert [v.name for v in held._trainable_variables] == ["kernel"] * 2
+    assert [moved._use_weight_decay(v) for v in moved._trainable_variables] == [False] * 2
+    before = ensemble.get_weights()
+    ensemble.fit(X, LABELS, verbose=0)
+    changed = [np.any(one != other) for one, other in zip(before, ensemble.get_weights())]
+    assert changed == [False, True] * 2
+
+
 @pytest.mark.parametrize("as_dict", [True, False], ids=["dicts", "lists"])
 def test_several_inputs_and_outputs(as_dict, tmp_path):
     models = [two_headed(seed, as_dict) for seed in range(2)]

@@ -453,6 +453,7 @@ def test_an_interrupted_call_goes_on_from_its_backup(tmp_path):
         ({"validation_split": 2}, ValueError, "`validation_split` must be"),
         ({"callbacks": ["early stopping"]}, TypeError, "`callbacks` must be .*Received: 'early"),
         ({"callbacks": kc.callbacks.CyclicalMomentum()}, ValueError, "`callbacks` must hold no"),
+        ({"callbacks": kc.callbacks.LRRangeTest()}, ValueError, "no `LRRangeTest`, which would"),
         ({"class_wieght": {0: 1.0}}, TypeError, "`class_wieght` must be one of .*class_weight"),
         ({"x": None}, ValueError, "`x` must be the inputs.*Received: x=None"),
         ({"y": Y[:7]}, ValueError, "cardinality"),

@@ -26,6 +26,7 @@ class CyclePosition:
     def __init__(self, model, caller, schedule=None):
         self._model = model
         optimizers = real_optimizers_of(model)
+        self._schedule = schedule
         rates = [optimizer._learning_rate for optimizer in optimizers]
         rates = rates if schedule is None else [check_schedule("schedule", schedule)]
         found = [cycles_of(rate) for rate in rates]
@@ -59,6 +60,9 @@ class CyclePosition:
 
     def begin_epoch(self):
         """To be called at the beginning of each epoch, before `has_reached`."""
+        if self._schedule is None:
+            # `fit_one_cycle` moves its cycle when a backup is loaded at the start of `fit`.
+            self.cycles = cycles_of(self._optimizer._learning_rate) or self.cycles
         self._epoch_start = self.step()
 
     def has_reached(self, step, batch):

@@ -5,6 +5,7 @@ import keras
 from keras_cyclic._borrowed_learning_rates import BorrowedLearningRates
 from keras_cyclic.callbacks.momentum import CyclicalMomentum, why_no_momentum
 from keras_cyclic.schedules.delayed import Delayed
+from keras_cyclic.schedules.schedule import with_parts
 
 
 class Cycle(keras.callbacks.Callback):
@@ -26,6 +27,7 @@ class Cycle(keras.callbacks.Callback):
         self._initial_epoch = initial_epoch
         self._rates = BorrowedLearningRates(model, optimizers)
         self._starts = None
+        self._placed = None
 
     def begin(self):
         """Gives the optimizers their waves, before `fit` begins."""
@@ -42,14 +44,24 @@ class Cycle(keras.callbacks.Callback):
             self.model.make_train_function(force=True)
 
     def _begin_at(self, starts):
-        self._starts = starts
-        self._rates.replace(
-            [Delayed(wave, start) if start else wave for wave, start in zip(self._waves, starts)]
-        )
+        before, self._starts = self._placed, starts
+        placed = [Delayed(wave, n) if n else wave for wave, n in zip(self._waves, starts)]
+        self._placed = placed
+        if before is not None:
+            # What a callback has made of a wave, `Scaled` for one, it keeps.
+            placed = [
+                _with_wave_replaced(each._learning_rate, old, new)
+                for each, old, new in zip(self._optimizers, before, placed)
+            ]
+        self._rates.replace(placed)
 
     def end(self):
         """Gives the optimizers their own learning rates back."""
         self._rates.give_back()
+
+
+def _with_wave_replaced(rate, old, new):
+    return with_parts(rate, lambda part: new if part is old else None)
 
 
 def _iterations(optimizer):

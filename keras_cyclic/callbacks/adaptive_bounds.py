@@ -6,6 +6,7 @@ import keras
 from keras.src.utils import io_utils
 
 from keras_cyclic import _arguments
+from keras_cyclic._borrowed_learning_rates import own_learning_rate
 from keras_cyclic._wrapped_optimizers import real_optimizers
 from keras_cyclic.callbacks._adjusted_rates import after_adjustment, replace_rates
 from keras_cyclic.callbacks._cycle_end import CycleEndCallback
@@ -102,12 +103,12 @@ class AdaptiveBounds(CycleEndCallback):
         replace_rates(self.model, lambda rate: with_movable_bounds(rate)[0])
 
     def _waves(self):
-        optimizers = real_optimizers(self.model.optimizer)
-        return [w for o in optimizers for w in with_movable_bounds(o._learning_rate)[1]]
+        return _waves_in(o._learning_rate for o in real_optimizers(self.model.optimizer))
 
     def snapshot(self):
-        bounds = [[wave.base_lr, wave.max_lr] for wave in self._waves()]
-        return {**super().snapshot(), "bounds": bounds}
+        # During a later `fit_one_cycle`, too, the model is saved with its own rate.
+        waves = _waves_in(map(own_learning_rate, real_optimizers(self.model.optimizer)))
+        return {**super().snapshot(), "bounds": [[wave.base_lr, wave.max_lr] for wave in waves]}
 
     def restore(self, entry):
         entry = dict(entry or {})
@@ -195,3 +196,7 @@ class AdaptiveBounds(CycleEndCallback):
 
     def _lowered(self, rate):
         return min(rate, max(rate * self.factor, self.min_lr))
+
+
+def _waves_in(rates):
+    return [wave for rate in rates for wave in with_movable_bounds(rate)[1]]

@@ -6,6 +6,7 @@ from keras import ops
 from keras.src.utils import io_utils
 
 from keras_cyclic import _arguments
+from keras_cyclic._borrowed_learning_rates import own_learning_rate
 from keras_cyclic._wrapped_optimizers import all_suffixed_optimizers
 from keras_cyclic.callbacks._adjusted_rates import after_adjustment, replace_rates
 from keras_cyclic.callbacks._cycle_end import CycleEndCallback
@@ -101,6 +102,16 @@ class ReduceLROnPlateau(CycleEndCallback):
         super().reset()
         self.cooldown_counter = 0
 
+    def set_model(self, model):
+        super().set_model(model)
+        if getattr(model, "optimizer", None) is None:
+            return
+        for optimizer in self._optimizers():
+            rate = optimizer._learning_rate
+            if rate is not own_learning_rate(optimizer):
+                # What was loaded before this `fit_one_cycle` is from another cycle.
+                rate.scale = 1.0
+
     def attach(self):
         replace_rates(self.model, self._scaled_with_min_lr)
 
@@ -117,18 +128,28 @@ class ReduceLROnPlateau(CycleEndCallback):
         return [optimizer for _, optimizer in all_suffixed_optimizers(self.model.optimizer)]
 
     def snapshot(self):
-        rates = [optimizer._learning_rate for optimizer in self._optimizers()]
-        scales = [rate.scale if isinstance(rate, Scaled) else None for rate in rates]
-        return {**super().snapshot(), "scales": scales}
+        present = [optimizer._learning_rate for optimizer in self._optimizers()]
+        own = [own_learning_rate(optimizer) for optimizer in self._optimizers()]
+        # The cycle of a `fit_one_cycle` is no part of the model, but a backup goes on in it.
+        borrowed = [None if a is b else a for a, b in zip(present, own)]
+        return {
+            **super().snapshot(),
+            "scales": [_scale(rate) for rate in own],
+            "borrowed_scales": [_scale(rate) for rate in borrowed],
+        }
 
     def restore(self, entry):
         entry = dict(entry or {})
-        scales = entry.pop("scales", None)
-        super().restore(entry)
         optimizers = self._optimizers()
-        for optimizer, scale in zip(optimizers, scales or [None] * len(optimizers)):
-            if isinstance(optimizer._learning_rate, Scaled):
-                optimizer._learning_rate.scale = 1.0 if scale is None else scale
+        none = [None] * len(optimizers)
+        own = entry.pop("scales", None) or none
+        borrowed = entry.pop("borrowed_scales", None) or none
+        super().restore(entry)
+        for optimizer, own_scale, borrowed_scale in zip(optimizers, own, borrowed):
+            rate = optimizer._learning_rate
+            scale = own_scale if rate is own_learning_rate(optimizer) else borrowed_scale
+            if isinstance(rate, Scaled):
+                rate.scale = 1.0 if scale is None else scale
         after_adjustment(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -203,6 +224,10 @@ class ReduceLROnPlateau(CycleEndCallback):
             return np.inf
         steps = np.linspace(self._first_step, step_of(self.model), _LOOKED_AT).astype("int64")
         return max(float(ops.convert_to_numpy(schedule(int(step)))) for step in np.unique(steps))
+
+
+def _scale(rate):
+    return rate.scale if isinstance(rate, Scaled) else None
 
 
 _LOOKED_AT = 65
