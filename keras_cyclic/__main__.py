@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 import keras_cyclic as kc
+from keras_cyclic._readings import learning_rate_now
 
 BATCH_SIZE = 32
 STEPS_PER_EPOCH = 45
@@ -158,7 +159,7 @@ def interrupted_training(folder):
     path = folder / "stopped.keras"
     model.save(path)
     iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
-    rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+    rate = learning_rate_now(model.optimizer)
     print(f"Saved at step {iterations}, where the learning rate is {rate:.6f}.")
     print("\nThe same model, loaded by a new Python process and trained on:", flush=True)
     command = [sys.executable, "-m", "keras_cyclic", "--continue", str(path)]
@@ -177,7 +178,7 @@ def continue_training(path):
     training, _ = digits()
     model = keras.saving.load_model(path)
     iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
-    rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+    rate = learning_rate_now(model.optimizer)
     print(f"Loaded at step {iterations}, where the learning rate is {rate:.6f}.", flush=True)
     model.fit(*training, batch_size=BATCH_SIZE, epochs=CONTINUED_EPOCHS, shuffle=False)
     model.save(path)

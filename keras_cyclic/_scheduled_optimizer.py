@@ -19,6 +19,7 @@ import types
 import keras
 from keras import ops
 
+from keras_cyclic._readings import steps_made
 from keras_cyclic._scheduled_value import Hyperparameter, ScheduledValue
 
 
@@ -113,7 +114,7 @@ class Schedules:
         if not _is_eager() or keras.backend.backend() == "jax":
             return True
         steps = self._optimizer.gradient_accumulation_steps or 1
-        return int(ops.convert_to_numpy(self._optimizer._iterations)) % steps == 0
+        return steps_made(self._optimizer) % steps == 0
 
     def _in_update(self, target):
         if keras.backend.backend() == "torch":

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_cyclic._readings import steps_made
+
 
 def wrapped_optimizers(optimizer):
     """An optimizer and all those inside it, outermost first."""
@@ -78,7 +80,7 @@ def rate_ratios(optimizers):
     """
     # A warm-up from zero tells nothing at its first step, but does at the next; a schedule that
     # has ended at zero did at its own first steps.
-    now = [int(keras.ops.convert_to_numpy(each._iterations)) for each in optimizers]
+    now = [steps_made(each) for each in optimizers]
     from_start = [0] * len(optimizers)
     for steps, ahead in ((now, 0), (now, 1), (from_start, 0), (from_start, 1)):
         rates = np.array([_rate(each, step + ahead) for each, step in zip(optimizers, steps)])

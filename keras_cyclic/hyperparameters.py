@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_cyclic import _hyperparameter_rules as rules
 from keras_cyclic._fit import Fit
+from keras_cyclic._readings import bring_up_to_date, steps_made
 from keras_cyclic._scheduled_optimizer import Schedules, describe, schedules_of
 from keras_cyclic._wrapped_optimizers import real_optimizers
 from keras_cyclic.schedules.clock import integer_step
@@ -119,7 +120,7 @@ class Target:
             steps: How many steps there will be, or None if that is not known.
         """
         allowed, words = rules.limits(self.name)
-        first = int(ops.convert_to_numpy(self.optimizer._iterations))
+        first = steps_made(self.optimizer)
         looked_at = first + _sample(steps)
         values = ops.convert_to_numpy(self.value(integer_step(looked_at)))
         for step, value in zip(looked_at, values):
@@ -160,8 +161,7 @@ class ScheduledFit:
 
     def sync(self):
         """Brings the optimizer's step up to date where the backend keeps it elsewhere."""
-        if hasattr(self._model, "jax_state_sync"):
-            self._model.jax_state_sync()
+        bring_up_to_date(self._model)
 
     def end_if_over(self):
         """Ends the scheduling if `fit` was left without a call of `end`.

@@ -1,8 +1,7 @@
 """Where a training stands in the cycles of its learning rate."""
 
-from keras import ops
-
 from keras_cyclic._config import describe
+from keras_cyclic._readings import bring_up_to_date, steps_made
 from keras_cyclic.hyperparameters import real_optimizers_of
 from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, cycles_of
 
@@ -50,9 +49,8 @@ class CyclePosition:
 
     def step(self):
         """The number of steps that the optimizer has made, a Python int."""
-        if hasattr(self._model, "jax_state_sync"):
-            self._model.jax_state_sync()
-        return int(ops.convert_to_numpy(self._optimizer._iterations))
+        bring_up_to_date(self._model)
+        return steps_made(self._optimizer)
 
     def cycle(self):
         """The cycle that the next step is in, counted from 0."""

@@ -9,6 +9,7 @@ from keras.src.callbacks.monitor_callback import MonitorCallback
 from keras_cyclic import _arguments
 from keras_cyclic._callback_state import place_in_list, state_of
 from keras_cyclic._config import Configurable
+from keras_cyclic._readings import bring_up_to_date, learning_rate_now, steps_made
 from keras_cyclic._wrapped_optimizers import all_suffixed_optimizers, real_optimizers
 from keras_cyclic.hyperparameters import build_if_possible
 
@@ -138,21 +139,13 @@ class MonitoredCallback(Configurable, MonitorCallback):
 
         A rate that is there already was logged before another callback changed it.
         """
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
+        bring_up_to_date(self.model)
         for suffix, optimizer in all_suffixed_optimizers(self.model.optimizer):
-            logs.setdefault(f"learning_rate{suffix}", learning_rate_of(optimizer))
+            logs.setdefault(f"learning_rate{suffix}", learning_rate_now(optimizer))
 
 
 def step_of(model):
     """The steps that the optimizers of a model have made, a Python int."""
-    if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()
+    bring_up_to_date(model)
     # A group of a MultiOptimizer without weights makes none.
-    counters = [optimizer._iterations for optimizer in real_optimizers(model.optimizer)]
-    return max((int(ops.convert_to_numpy(counter)) for counter in counters), default=0)
-
-
-def learning_rate_of(optimizer):
-    """An optimizer's rate at its step, as a Python float."""
-    return float(ops.convert_to_numpy(optimizer.learning_rate))
+    return max(map(steps_made, real_optimizers(model.optimizer)), default=0)

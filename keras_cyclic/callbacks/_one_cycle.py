@@ -3,6 +3,7 @@
 import keras
 
 from keras_cyclic._borrowed_learning_rates import BorrowedLearningRates
+from keras_cyclic._readings import steps_made
 from keras_cyclic.callbacks.momentum import CyclicalMomentum, why_no_momentum
 from keras_cyclic.schedules.delayed import Delayed
 from keras_cyclic.schedules.schedule import with_parts
@@ -31,13 +32,13 @@ class Cycle(keras.callbacks.Callback):
 
     def begin(self):
         """Gives the optimizers their waves, before `fit` begins."""
-        self._begin_at([_iterations(optimizer) for optimizer in self._optimizers])
+        self._begin_at([steps_made(optimizer) for optimizer in self._optimizers])
 
     def on_train_begin(self, logs=None):
         # The callbacks before this one may have loaded a backup of this training.
         resumed_at = getattr(self.model, "_initial_epoch", None) or self._initial_epoch
         done = self._steps.in_epochs(resumed_at - self._initial_epoch)
-        starts = [max(_iterations(each) - done, 0) for each in self._optimizers]
+        starts = [max(steps_made(each) - done, 0) for each in self._optimizers]
         if starts != self._starts:
             self._begin_at(starts)
             # `fit` has already asked for its function.
@@ -62,11 +63,6 @@ class Cycle(keras.callbacks.Callback):
 
 def _with_wave_replaced(rate, old, new):
     return with_parts(rate, lambda part: new if part is old else None)
-
-
-def _iterations(optimizer):
-    # `_iterations`, as schedules see them: `iterations` counts whole accumulations.
-    return int(keras.ops.convert_to_numpy(optimizer._iterations))
 
 
 class CycledMomentum(CyclicalMomentum):

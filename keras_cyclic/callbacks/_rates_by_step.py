@@ -1,8 +1,8 @@
 """The learning rate and the scheduled hyperparameters at each step of one `fit`."""
 
 import numpy as np
-from keras import ops
 
+from keras_cyclic._readings import bring_up_to_date, learning_rate_now, steps_made
 from keras_cyclic._wrapped_optimizers import suffixed_optimizers, unscaled
 from keras_cyclic.hyperparameters import scheduled, scheduled_at
 from keras_cyclic.schedules.adjustable import adjustments
@@ -11,10 +11,10 @@ from keras_cyclic.schedules.schedule import KerasSchedule, rates
 
 def current_values(model):
     """The rates and scheduled hyperparameters at the optimizer's step, a dict of floats."""
-    _sync(model)
+    bring_up_to_date(model)
     values = {}
     for suffix, optimizer in suffixed_optimizers(model.optimizer):
-        values[f"learning_rate{suffix}"] = _rate(optimizer)
+        values[f"learning_rate{suffix}"] = learning_rate_now(optimizer)
         values |= {f"{name}{suffix}": value for name, value in scheduled(optimizer).items()}
     return values
 
@@ -76,8 +76,8 @@ class RatesByStep:
         return _joined(self._parts + self._parts_of_epoch)
 
     def _count(self):
-        _sync(self._model)
-        return _iterations(self._optimizer)
+        bring_up_to_date(self._model)
+        return steps_made(self._optimizer)
 
     def _values(self, steps):
         optimizers = suffixed_optimizers(self._optimizer)
@@ -87,7 +87,7 @@ class RatesByStep:
         values = {}
         for suffix, optimizer in optimizers:
             if not isinstance(optimizer._learning_rate, KerasSchedule):
-                values[f"learning_rate{suffix}"] = np.full(len(steps), _rate(optimizer))
+                values[f"learning_rate{suffix}"] = np.full(len(steps), learning_rate_now(optimizer))
         return values | self._table.look_up(steps)
 
 
@@ -106,7 +106,7 @@ class _Table:
         self._columns = {}
         for suffix, optimizer in optimizers:
             # A group that has been trained before counts on from there.
-            own_steps = steps + (_iterations(optimizer) - _iterations(whole))
+            own_steps = steps + (steps_made(optimizer) - steps_made(whole))
             if isinstance(optimizer._learning_rate, KerasSchedule):
                 rate = rates(optimizer._learning_rate, own_steps)
                 self._columns[f"learning_rate{suffix}"] = rate
@@ -130,21 +130,6 @@ def _sources(optimizers):
     """What the values follow from: the same schedules, which no callback has adjusted."""
     rates = [optimizer._learning_rate for _, optimizer in optimizers]
     return [(id(rate), adjustments(rate)) for rate in rates]
-
-
-def _sync(model):
-    # On JAX the variables are out of date during an epoch.
-    if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()
-
-
-def _iterations(optimizer):
-    # `_iterations`, as schedules see it: `iterations` counts whole accumulations.
-    return int(ops.convert_to_numpy(optimizer._iterations))
-
-
-def _rate(optimizer):
-    return float(ops.convert_to_numpy(optimizer.learning_rate))
 
 
 def _last(values):

@@ -7,10 +7,11 @@ from keras.src.utils import io_utils
 
 from keras_cyclic import _arguments
 from keras_cyclic._borrowed_learning_rates import own_learning_rate
+from keras_cyclic._readings import learning_rate_now
 from keras_cyclic._wrapped_optimizers import all_suffixed_optimizers
 from keras_cyclic.callbacks._adjusted_rates import after_adjustment, replace_rates
 from keras_cyclic.callbacks._cycle_end import CycleEndCallback
-from keras_cyclic.callbacks._monitored import learning_rate_of, step_of
+from keras_cyclic.callbacks._monitored import step_of
 from keras_cyclic.schedules.adjustable import Scaled
 
 
@@ -211,8 +212,8 @@ class ReduceLROnPlateau(CycleEndCallback):
             if not self._highest_rate(rate) > np.float32(self.min_lr):
                 return None
             rate.scale = rate.scale * self.factor
-            return f"{rate.scale:.6g} times its schedule, now {learning_rate_of(optimizer):.6g}"
-        old_rate = learning_rate_of(optimizer)
+            return f"{rate.scale:.6g} times its schedule, now {learning_rate_now(optimizer):.6g}"
+        old_rate = learning_rate_now(optimizer)
         if not old_rate > np.float32(self.min_lr):
             return None
         optimizer.learning_rate = max(old_rate * self.factor, self.min_lr)
