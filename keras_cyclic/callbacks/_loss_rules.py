@@ -67,7 +67,7 @@ class FirstEpoch:
         error: The standard error of an epoch's mean, if batches were drawn at random.
         fell: Whether the loss fell clearly within the epoch.
         rose: Whether the first batch's loss was the lowest of all, which is then the start.
-        exploded: Whether the epoch's second half was far above its first batch.
+        exploded: Whether the epoch was far above its first batch.
     """
 
     start: float = -math.inf
@@ -85,10 +85,12 @@ class FirstEpoch:
         early, late = losses[: min(8, len(losses) // 4)], losses[len(losses) // 2 :]
         spread = np.std(late, ddof=1)
         far = len(losses) >= 16 and np.mean(late) > losses[0] + 3 * spread
-        # The spread of an explosion is as large as the explosion.
-        grows = min(late) > max(early) and np.mean(late) > losses[0] + 100 * abs(losses[0])
-        fall_error = spread * math.sqrt(1 / len(early) + 1 / len(late))
         rose = len(losses) >= 16 and losses[0] < min(losses[1:])
+        # The spread of an explosion is as large as the explosion, and so the size must tell.
+        rise = np.mean(losses) - losses[0]
+        grows = rose and rise > 10 * abs(losses[0])
+        grows |= min(late) > max(early) and rise > 100 * abs(losses[0])
+        fall_error = spread * math.sqrt(1 / len(early) + 1 / len(late))
         return cls(
             start=float(losses[0] if rose or far or grows else np.mean(early)),
             error=float(spread / math.sqrt(len(losses))),
@@ -129,7 +131,7 @@ def rising(curve, thresholds):
     """The training loss stays clearly above its best, or explodes."""
     losses, last = curve.training, curve.pace.rising
     if (len(losses) == 1 and curve.first.exploded) or _stays_above_start(curve, last):
-        return {"loss": losses[0], "best": curve.first.start, "best_at": "the first batch"}
+        return {"loss": losses[-1], "best": curve.first.start, "best_at": "the first batch"}
     if not _stays_above(curve, last, thresholds.max_rise) and not _explodes(curve, min(last, 2)):
         return None
     best = int(np.argmin(losses))

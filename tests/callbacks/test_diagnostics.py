@@ -59,7 +59,7 @@ class Bench:
         data = tf.data.Dataset.from_tensor_slices((x.astype("float32"), y.astype("float32")))
         data = data.shuffle(samples, seed=seed).batch(batch_size)
         self.history = self.model.fit(
-            data, verbose=0, callbacks=[diagnostics, *callbacks], **kwargs
+            data, verbose=0, shuffle=False, callbacks=[diagnostics, *callbacks], **kwargs
         )
         return diagnostics.findings
 
@@ -269,6 +269,25 @@ def test_trained_models_are_not_called_too_slow():
     assert found(np.ones(40), untrained=False) == []
     fell = FirstEpoch.of(np.concatenate([np.linspace(9, 1, 20), np.full(80, 1.0)]))
     assert found(np.ones(40), first=fell) == []
+
+
+def test_a_training_that_never_gets_back_to_its_first_batch_rises():
+    first = FirstEpoch.of(np.concatenate([[2.4], 2.5 + 6 * np.abs(noise(30))]))
+    assert first.rose
+    assert not first.exploded
+    assert found([9.0, 7.0, 8.0, 7.5, 7.2, 8.1], first=first) == [("rising", 3)]
+    assert found([9.0, 2.5, 2.4, 2.6, 2.5, 2.4], first=first) == []
+
+
+def test_an_explosion_is_said_before_a_third_epoch_confirms_it():
+    assert found([1.0, 1e3, 1e8]) == [("rising", 2)]
+    assert found([1.0, 0.3, 0.1, 3.0, 0.1, 0.08]) == []
+
+
+def test_noise_after_a_fall_within_the_first_epoch_is_no_rise():
+    batches = np.concatenate([np.linspace(1.05, 1.0, 20), 1 + 0.2 * noise(80)])
+    losses = 1 + 0.02 * noise(60, seed=3)
+    assert "rising" not in dict(found(losses, first=FirstEpoch.of(batches)))
 
 
 def test_first_epochs():
