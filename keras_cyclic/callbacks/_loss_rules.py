@@ -40,7 +40,7 @@ class Thresholds:
     patience: int = 10
     min_fall: float = 0.05
     max_rise: float = 0.25
-    max_validation_rise: float = 0.1
+    max_validation_rise: float = 0.05
     max_jump: float = 0.15
 
 

@@ -55,7 +55,7 @@ restart |
             Defaults to `0.05`.
         max_rise: The share of its fall that the training loss may lose. Defaults to `0.25`.
         max_validation_rise: The share of the larger fall, the training's or its own, by which
-            the validation loss may rise. Defaults to `0.1`.
+            the validation loss may rise. Defaults to `0.05`.
         max_jump: The share of its fall by which the training loss may go up and down. Defaults
             to `0.15`.
         schedule: The schedule whose cycles count. Defaults to the optimizer's own.
@@ -94,7 +94,7 @@ restart |
         patience=10,
         min_fall=0.05,
         max_rise=0.25,
-        max_validation_rise=0.1,
+        max_validation_rise=0.05,
         max_jump=0.15,
         schedule=None,
         verbose=1,
