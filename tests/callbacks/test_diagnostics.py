@@ -183,7 +183,10 @@ def test_digits_are_silent():
 
 @pytest.mark.parametrize("raise_error", [False, True])
 def test_nan_in_the_first_epoch_is_said_although_the_training_is_ended(sgd, raise_error, capsys):
-    stop = keras.callbacks.TerminateOnNaN(raise_error=raise_error)
+    try:
+        stop = keras.callbacks.TerminateOnNaN(**({"raise_error": True} if raise_error else {}))
+    except TypeError:
+        pytest.skip("Keras before 3.15 has no raise_error")
     if raise_error:
         with pytest.raises(RuntimeError):
             sgd.fit(0, 1e4, samples=256, batch_size=16, epochs=3, verbose=1, callbacks=[stop])
