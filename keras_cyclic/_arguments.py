@@ -26,22 +26,17 @@ def real(name, value, allowed="a finite number"):
     return float(value)
 
 
+def _real_if(name, value, allowed, holds):
+    """`value` as a Python float for which `holds` is true; `allowed` says so in words."""
+    value = real(name, value, allowed)
+    if not holds(value):
+        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
+    return value
+
+
 def rate(name, value):
     """A learning rate: a finite number, 0 or more."""
-    allowed = "a finite learning rate of 0 or more"
-    value = real(name, value, allowed)
-    if value < 0:
-        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
-    return value
-
-
-def multiplier(name, value):
-    """What a learning rate is multiplied by: a finite number, 0 or more."""
-    allowed = "a finite number of 0 or more"
-    value = real(name, value, allowed)
-    if value < 0:
-        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
-    return value
+    return _real_if(name, value, "a finite learning rate of 0 or more", lambda x: x >= 0)
 
 
 def rate_up_to(name, value, limit_name, limit):
@@ -57,11 +52,7 @@ def rate_up_to(name, value, limit_name, limit):
 
 def not_negative(name, value):
     """A finite number of 0 or more."""
-    allowed = "a finite number of 0 or more"
-    value = real(name, value, allowed)
-    if value < 0:
-        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
-    return value
+    return _real_if(name, value, "a finite number of 0 or more", lambda x: x >= 0)
 
 
 def count(name, value):
@@ -77,29 +68,19 @@ def count(name, value):
 
 def positive(name, value):
     """A finite number above 0."""
-    allowed = "a finite number above 0"
-    value = real(name, value, allowed)
-    if value <= 0:
-        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
-    return value
+    return _real_if(name, value, "a finite number above 0", lambda x: x > 0)
 
 
 def between(name, value, low, high):
     """A number within bounds, both of which it may be."""
-    allowed = f"a number from {low:g} to {high:g}"
-    value = real(name, value, allowed)
-    if not low <= value <= high:
-        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
-    return value
+    return _real_if(
+        name, value, f"a number from {low:g} to {high:g}", lambda value: low <= value <= high
+    )
 
 
 def at_least_one(name, value):
     """A finite number, 1 or more."""
-    allowed = "a finite number of 1 or more"
-    value = real(name, value, allowed)
-    if value < 1:
-        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
-    return value
+    return _real_if(name, value, "a finite number of 1 or more", lambda x: x >= 1)
 
 
 def decay_factor(name, value):
@@ -116,11 +97,9 @@ def decay_factor(name, value):
 
 def fraction(name, value):
     """A share strictly between 0 and 1."""
-    allowed = "a share between 0 and 1, both excluded"
-    value = real(name, value, allowed)
-    if not 0 < value < 1:
-        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
-    return value
+    return _real_if(
+        name, value, "a share between 0 and 1, both excluded", lambda value: 0 < value < 1
+    )
 
 
 def momenta(base_momentum, max_momentum):
@@ -136,11 +115,9 @@ def momenta(base_momentum, max_momentum):
 
 
 def _momentum(name, value):
-    allowed = "a momentum of 0 or more and below 1"
-    value = real(name, value, allowed)
-    if not 0 <= value < 1:
-        raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
-    return value
+    return _real_if(
+        name, value, "a momentum of 0 or more and below 1", lambda value: 0 <= value < 1
+    )
 
 
 def length(name, value, allowed="a positive whole number of optimizer steps"):

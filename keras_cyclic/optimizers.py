@@ -87,7 +87,7 @@ def layerwise(optimizer, multipliers, default=1.0):
         )
     _check_optimizer(optimizer)
     multipliers = _checked_multipliers(multipliers)
-    default = _arguments.multiplier("default", default)
+    default = _arguments.not_negative("default", default)
     names = _group_names(optimizer.name, multipliers)
     groups = {
         pattern: _scaled(optimizer, factor, name)
@@ -244,7 +244,7 @@ def _checked_multipliers(multipliers):
                 f"regular expression ({error})"
             ) from error
     return {
-        pattern: _arguments.multiplier(f"multipliers[{pattern!r}]", factor)
+        pattern: _arguments.not_negative(f"multipliers[{pattern!r}]", factor)
         for pattern, factor in multipliers.items()
     }
 
