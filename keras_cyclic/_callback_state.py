@@ -12,7 +12,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_cyclic._fit import callback_list_that_called, caller_of_type
+from keras_cyclic._fit import callback_list_with, caller_of_type
 
 _STATE = "callback_state"
 _SAVED_AS = "state"
@@ -167,11 +167,7 @@ class OptimizerWithState:
         return optimizer
 
 
-_WRITERS = tuple(
-    getattr(keras.callbacks, name)
-    for name in ("BackupAndRestore", "ModelCheckpoint")
-    if hasattr(keras.callbacks, name)
-)
+_WRITERS = (keras.callbacks.BackupAndRestore, keras.callbacks.ModelCheckpoint)
 
 
 def place_in_list(callback, same_kind):
@@ -187,8 +183,8 @@ def place_in_list(callback, same_kind):
     Returns:
         How many callbacks of the same kind stand before this one.
     """
-    holder, _ = callback_list_that_called()
-    if holder is None or callback not in holder.callbacks:
+    holder = callback_list_with(callback)
+    if holder is None:
         return 0
     place = holder.callbacks.index(callback)
     before = holder.callbacks[:place]

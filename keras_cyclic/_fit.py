@@ -14,24 +14,23 @@ def callback_list_that_called():
     Returns:
         A pair, `(None, None)` where no `CallbackList` is on this thread's stack.
     """
-    frame = sys._getframe(1)
-    while frame is not None:
+    for frame in _frames_from(sys._getframe(1)):
         caller = frame.f_locals.get("self")
         if isinstance(caller, keras.callbacks.CallbackList) and frame.f_back is not None:
             return caller, frame.f_back.f_code
-        frame = frame.f_back
     return None, None
+
+
+def callback_list_with(callback):
+    """The `CallbackList` of the `fit` that runs now, if it holds the callback, else None."""
+    callbacks, _ = callback_list_that_called()
+    return callbacks if callbacks is not None and callback in callbacks.callbacks else None
 
 
 def caller_of_type(kind):
     """The nearest object of a class, on this thread's stack, that one of its methods runs of."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, kind):
-            return caller
-        frame = frame.f_back
-    return None
+    callers = (frame.f_locals.get("self") for frame in _frames_from(sys._getframe(1)))
+    return next((caller for caller in callers if isinstance(caller, kind)), None)
 
 
 class Fit:
@@ -65,6 +64,11 @@ class Fit:
 
 def _frames_of_all_threads():
     for frame in list(sys._current_frames().values()):
-        while frame is not None:
-            yield frame
-            frame = frame.f_back
+        yield from _frames_from(frame)
+
+
+def _frames_from(frame):
+    """A frame of a stack and those of its callers."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

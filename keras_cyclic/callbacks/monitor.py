@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
-from keras_cyclic._fit import callback_list_that_called
+from keras_cyclic._fit import callback_list_that_called, callback_list_with
 from keras_cyclic.callbacks._rates_by_step import RatesByStep, current_values
 
 
@@ -94,8 +94,8 @@ class LearningRateMonitor(Configurable, keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        callbacks, _ = callback_list_that_called()
-        if callbacks is not None and self in callbacks.callbacks:
+        callbacks = callback_list_with(self)
+        if callbacks is not None:
             # `CallbackList` is going over this list now. The callbacks that it has been to move up
             # by one place, so that it neither leaves out one nor comes to one again.
             callbacks.callbacks.remove(self)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_cyclic import _arguments
-from keras_cyclic._fit import callback_list_that_called
+from keras_cyclic._fit import callback_list_with
 from keras_cyclic.callbacks._range_test_run import RangeTestRun
 from keras_cyclic.callbacks._validation import ValidationLoss
 from keras_cyclic.range_test_result import LEAST_POINTS
@@ -149,13 +149,13 @@ class LRRangeTest(keras.callbacks.Callback):
 
     def set_params(self, params):
         super().set_params(params)
-        callbacks, _ = callback_list_that_called()
-        order = callbacks.callbacks if callbacks is not None else []
-        if self in order and not all(
-            isinstance(c, LRRangeTest) for c in order[order.index(self) :]
-        ):
+        callbacks = callback_list_with(self)
+        if callbacks is None:
+            return
+        order = callbacks.callbacks
+        place = order.index(self)
+        if not all(isinstance(callback, LRRangeTest) for callback in order[place:]):
             # The others must find the model as it is, and not the rates that are tested.
-            place = order.index(self)
             order.append(order.pop(place))
             # `CallbackList` is going over this list now, and will leave out what has moved up.
             order[place].set_params(params)
