@@ -3,7 +3,7 @@
 from keras_cyclic._config import describe
 from keras_cyclic._readings import bring_up_to_date, steps_made
 from keras_cyclic.hyperparameters import real_optimizers_of
-from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, cycles_of
+from keras_cyclic.schedules.schedule import check_schedule, cycles_of
 
 
 class CyclePosition:
@@ -36,13 +36,13 @@ class CyclePosition:
                 "rate. Train with a schedule of `keras_cyclic.schedules` that has cycles "
                 "(Cyclical, Triangular, Triangular2, ExpRange, CosineAnnealingWarmRestarts, "
                 "OneCycle), or with Warmup, Sequential, Sampled or a multiple of one. Received: "
-                f"learning_rate={', '.join(map(_describe, rates))}"
+                f"learning_rate={', '.join(map(describe, rates))}"
             )
         self.cycles = found[with_cycles[0]]
         if any(found[i] != self.cycles for i in with_cycles):
             raise ValueError(
                 f"{caller} needs all groups of a MultiOptimizer to have the same cycles. "
-                f"Received: learning_rate={', '.join(map(_describe, rates))}"
+                f"Received: learning_rate={', '.join(map(describe, rates))}"
             )
         self._optimizer = optimizers[with_cycles[0]]
         self._epoch_start = self.step()
@@ -72,7 +72,3 @@ class CyclePosition:
         if step is None or self._epoch_start + batch + 1 < step:
             return False
         return self.step() >= step
-
-
-def _describe(rate):
-    return describe(rate) if isinstance(rate, KerasSchedule) else repr(rate)

@@ -7,6 +7,7 @@ from keras.src.utils import io_utils
 
 from keras_cyclic import _arguments
 from keras_cyclic._borrowed_learning_rates import own_learning_rate
+from keras_cyclic._config import describe
 from keras_cyclic._wrapped_optimizers import real_optimizers
 from keras_cyclic.callbacks._adjusted_rates import after_adjustment, replace_rates
 from keras_cyclic.callbacks._cycle_end import CycleEndCallback
@@ -127,7 +128,7 @@ class AdaptiveBounds(CycleEndCallback):
                 "has none that can be moved. Train with Cyclical, Triangular, Triangular2, "
                 "ExpRange or CosineAnnealingWarmRestarts of `keras_cyclic.schedules`, or a "
                 "composition of one. Received: learning_rate="
-                f"{real_optimizers(self.model.optimizer)[0]._learning_rate!r}"
+                f"{describe(real_optimizers(self.model.optimizer)[0]._learning_rate)}"
             )
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -175,7 +176,7 @@ class AdaptiveBounds(CycleEndCallback):
             self._lower_bounds()
 
     def _lower_bounds(self):
-        changes = {}
+        changes = []
         for wave in self._waves():
             base_lr, max_lr = wave.base_lr, wave.max_lr
             if self.bound != "max":
@@ -185,13 +186,13 @@ class AdaptiveBounds(CycleEndCallback):
             for name, new in (("base_lr", base_lr), ("max_lr", max_lr)):
                 old = getattr(wave, name)
                 if new != old:
-                    changes[f"{name} from {old:.6g} to {new:.6g}"] = True
+                    changes.append(f"{name} from {old:.6g} to {new:.6g}")
             wave.move(base_lr, max_lr)
         after_adjustment(self.model)
         if changes and self.verbose > 0:
             io_utils.print_msg(
                 f"\nEpoch {self._epoch + 1}: AdaptiveBounds, after cycle {self.cycle + 1}: "
-                f"{', '.join(changes)}."
+                f"{', '.join(dict.fromkeys(changes))}."
             )
 
     def _lowered(self, rate):

@@ -8,16 +8,10 @@ from keras import ops
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
+from keras_cyclic._readings import bring_up_to_date, learning_rate_now, steps_made
 from keras_cyclic.callbacks._cycle_position import CyclePosition
-from keras_cyclic.callbacks._loss_rules import (
-    CYCLES,
-    EPOCHS,
-    Diagnosis,
-    Finding,
-    FirstEpoch,
-    Thresholds,
-    change_of,
-)
+from keras_cyclic.callbacks._loss_diagnosis import Diagnosis, Finding, Thresholds, change_of
+from keras_cyclic.callbacks._loss_rules import CYCLES, EPOCHS, FirstEpoch
 from keras_cyclic.hyperparameters import real_optimizers_of
 from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, cycles_of, evaluate
 
@@ -179,12 +173,12 @@ restart |
         return self._position is None or self._position.step() >= self._end
 
     def _steps(self):
-        self.model  # noqa: B018 (on JAX, this brings the optimizer's step up to date)
-        return int(ops.convert_to_numpy(self._optimizers[0]._iterations))
+        bring_up_to_date(self.model)
+        return steps_made(self._optimizers[0])
 
     def _rates(self, now=False):
         """The present rates of the optimizers, or the highest ones of the cycle that has ended."""
-        self.model  # noqa: B018
+        bring_up_to_date(self.model)
         rates = []
         for optimizer in self._optimizers:
             rate = optimizer._learning_rate
@@ -194,7 +188,7 @@ restart |
                     np.max(ops.convert_to_numpy(evaluate(rate, ops.convert_to_tensor(steps))))
                 )
             else:
-                rates.append(ops.convert_to_numpy(optimizer.learning_rate))
+                rates.append(learning_rate_now(optimizer))
         return [float(rate) for rate in rates]
 
     def _say_not_finite(self, name, value, batch=None):

@@ -216,8 +216,9 @@ class ReduceLROnPlateau(CycleEndCallback):
         old_rate = learning_rate_now(optimizer)
         if not old_rate > np.float32(self.min_lr):
             return None
-        optimizer.learning_rate = max(old_rate * self.factor, self.min_lr)
-        return max(old_rate * self.factor, self.min_lr)
+        new_rate = max(old_rate * self.factor, self.min_lr)
+        optimizer.learning_rate = new_rate
+        return new_rate
 
     def _highest_rate(self, schedule):
         """The highest rate of what is judged: its last one may be the lowest point of a cycle."""

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_cyclic as kc
-from keras_cyclic.callbacks._loss_rules import CYCLES, EPOCHS, Diagnosis, FirstEpoch, Thresholds
+from keras_cyclic.callbacks._loss_rules import CYCLES, EPOCHS, FirstEpoch
 
 SEEDS = range(3)
 
@@ -211,7 +211,7 @@ def test_nan_before_the_first_step_is_not_blamed_on_the_rate(sgd):
 
 
 def found(training, validation=None, pace=EPOCHS, first=None, untrained=True, **thresholds):
-    diagnosis = Diagnosis(Thresholds(**thresholds), pace, untrained)
+    diagnosis = kc.callbacks.LossDiagnostics(**thresholds)._new_diagnosis(pace, untrained)
     diagnosis.first = first or FirstEpoch()
     validation = [math.nan] * len(training) if validation is None else validation
     return [
