@@ -1,0 +1,96 @@
+"""Nanoseconds and graph ops of one evaluation, for each policy and for Keras's, and how they grow.
+
+One compiled loop of 100,000 steps evaluates the schedule at each of them; an empty loop's time is
+taken off. The loops take turns. Ops are those of the graph without constants, inputs and
+identities.
+
+    python tests/benchmarks/evaluation.py [turns]
+"""
+
+import os
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from train_step import RATES
+
+import keras_cyclic as kc
+
+S, K = kc.schedules, keras.optimizers.schedules
+STEPS = 100_000
+GROWTH = {
+    "MultiStepDecay, 10 milestones": S.MultiStepDecay(0.1, list(range(10, 101, 10))),
+    "MultiStepDecay, 10,000 milestones": S.MultiStepDecay(0.1, list(range(10, 100_001, 10))),
+    "Keras PiecewiseConstantDecay, 10": K.PiecewiseConstantDecay(
+        list(range(10, 101, 10)), [0.1 / 2**n for n in range(11)]
+    ),
+    "Keras PiecewiseConstantDecay, 1,000": K.PiecewiseConstantDecay(
+        list(range(10, 10_001, 10)), [0.1 / 1.01**n for n in range(1001)]
+    ),
+    "warm restarts, 7 cycles": S.CosineAnnealingWarmRestarts(0.1, 1000, t_mul=2.0),
+    "warm restarts, 100,000 cycles": S.CosineAnnealingWarmRestarts(0.1, 1),
+    "Sequential of 2": S.Sequential([S.REX(0.1, 50)] * 2, [50]),
+    "Sequential of 20": S.Sequential([S.REX(0.1, 50)] * 20, list(range(50, 1000, 50))),
+}
+
+
+def graph_ops(schedule):
+    graph = tf.function(schedule).get_concrete_function(tf.TensorSpec((), tf.int64)).graph
+    idle = ("Const", "Placeholder", "Identity", "NoOp")
+    return sum(op.type not in idle for op in graph.get_operations())
+
+
+def compiled_loop(schedule, first=0):
+    """A function that evaluates a schedule at 100,000 steps one after another."""
+
+    @tf.function
+    def loop():
+        def body(step, total):
+            rate = schedule(step) if schedule else tf.cast(step, "float32")
+            return step + 1, total + tf.cast(rate, "float32")
+
+        start = tf.constant(first, "int64")
+        return tf.while_loop(
+            lambda step, total: step < first + STEPS, body, (start, tf.constant(0.0))
+        )[1]
+
+    float(loop())
+    return loop
+
+
+def seconds(loop):
+    begin = time.perf_counter()
+    float(loop())
+    return time.perf_counter() - begin
+
+
+def nanoseconds(loops, turns):
+    """Per evaluation, by name: the median over the turns, and the quartiles."""
+    empty = compiled_loop(None)
+    taken = {name: [] for name in loops}
+    for _ in range(turns):
+        nothing = seconds(empty)
+        for name, loop in loops.items():
+            taken[name].append((seconds(loop) - nothing) / STEPS * 1e9)
+    return {name: np.quantile(times, (0.5, 0.25, 0.75)) for name, times in taken.items()}
+
+
+def main(turns):
+    schedules = {name: rate for name, rate in RATES.items() if callable(rate)} | GROWTH
+    loops = {name: compiled_loop(schedule) for name, schedule in schedules.items()}
+    late = {
+        f"{name}, from step 2**40": compiled_loop(schedules[name], 2**40)
+        for name in ("Triangular", "OneCycle", "CosineAnnealingWarmRestarts")
+    }
+    print(f"{'':46} ops   ns an evaluation (quartiles)")
+    for name, (median, low, high) in nanoseconds(loops | late, turns).items():
+        ops = graph_ops(schedules[name.partition(", from")[0]])
+        print(f"{name:46} {ops:3}   {median:6.0f} ({low:.0f} to {high:.0f})", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 9)
