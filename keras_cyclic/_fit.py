@@ -1,5 +1,6 @@
 """One run of `model.fit`, seen from inside, and whether it is still going on."""
 
+import dataclasses
 import sys
 import weakref
 
@@ -31,6 +32,42 @@ def caller_of_type(kind):
     """The nearest object of a class, on this thread's stack, that one of its methods runs of."""
     callers = (frame.f_locals.get("self") for frame in _frames_from(sys._getframe(1)))
     return next((caller for caller in callers if isinstance(caller, kind)), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class FitLoop:
+    """The loop of the `fit` that runs now, seen from what it has called.
+
+    Attributes:
+        variables: Its local variables, a dict.
+        callees: The objects whose methods run between it and the code that looks, nearest first.
+        line: Where `fit` was called, a pair: a file's name and the number of a line.
+    """
+
+    variables: dict
+    callees: list
+    line: tuple
+
+
+def fit_loop():
+    """The `FitLoop` of the nearest `fit` on this thread's stack, or None."""
+    callees = []
+    for frame in _frames_from(sys._getframe(1)):
+        variables = frame.f_locals
+        if "epochs" in variables and isinstance(
+            variables.get("callbacks"), keras.callbacks.CallbackList
+        ):
+            return FitLoop(variables, callees, _line_outside_keras(frame))
+        if variables.get("self") is not None:
+            callees.append(variables["self"])
+    return None
+
+
+def _line_outside_keras(frame):
+    for caller in _frames_from(frame):
+        if caller.f_globals.get("__name__", "").partition(".")[0] != "keras":
+            return caller.f_code.co_filename, caller.f_lineno
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 class Fit:

@@ -14,7 +14,7 @@ def steps_made(optimizer):
 
     `optimizer.iterations` counts whole accumulations of gradients.
     """
-    return int(ops.convert_to_numpy(optimizer._iterations))
+    return int(ops.convert_to_numpy(optimizer._iterations.value))
 
 
 def learning_rate_now(optimizer):

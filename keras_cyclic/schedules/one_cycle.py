@@ -115,6 +115,9 @@ class OneCycle(Wave):
     def cycles(self):
         return ListedCycles((0, self.total_steps))
 
+    def one_cycle(self):
+        return self, 0
+
     def height(self, step):
         """How high the wave stands: 0 at the start and at the end, 1 at the peak.
 
