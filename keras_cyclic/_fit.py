@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import threading
 import weakref
 
 import keras
@@ -49,18 +50,30 @@ class FitLoop:
     line: tuple
 
 
-def fit_loop():
-    """The `FitLoop` of the nearest `fit` on this thread's stack, or None."""
+def fit_loop(is_trained):
+    """The `FitLoop` of the `fit` that runs now, or None.
+
+    Args:
+        is_trained: A function of a model. `tf.distribute` makes the steps of its replicas in
+            threads of their own, and the loop is then the one that trains such a model.
+    """
     callees = []
     for frame in _frames_from(sys._getframe(1)):
-        variables = frame.f_locals
-        if "epochs" in variables and isinstance(
-            variables.get("callbacks"), keras.callbacks.CallbackList
-        ):
-            return FitLoop(variables, callees, _line_outside_keras(frame))
-        if variables.get("self") is not None:
-            callees.append(variables["self"])
+        if _is_loop(frame.f_locals):
+            return FitLoop(frame.f_locals, callees, _line_outside_keras(frame))
+        if frame.f_locals.get("self") is not None:
+            callees.append(frame.f_locals["self"])
+    if threading.current_thread() is threading.main_thread():
+        return None
+    for frame in _frames_of_all_threads():
+        if _is_loop(frame.f_locals) and is_trained(frame.f_locals.get("self")):
+            return FitLoop(frame.f_locals, callees, _line_outside_keras(frame))
     return None
+
+
+def _is_loop(variables):
+    callbacks = variables.get("callbacks")
+    return "epochs" in variables and isinstance(callbacks, keras.callbacks.CallbackList)
 
 
 def _line_outside_keras(frame):

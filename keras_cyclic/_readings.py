@@ -14,7 +14,8 @@ def steps_made(optimizer):
 
     `optimizer.iterations` counts whole accumulations of gradients.
     """
-    return int(ops.convert_to_numpy(optimizer._iterations.value))
+    # A tensor of TensorFlow becomes an array without the deprecation warning that a variable gives.
+    return int(ops.convert_to_numpy(ops.convert_to_tensor(optimizer._iterations)))
 
 
 def learning_rate_now(optimizer):

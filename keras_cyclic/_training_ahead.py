@@ -42,7 +42,7 @@ def look_ahead(schedule, step):
     looked_at = _looked_at.get(schedule)
     if looked_at is not None and looked_at() is not None:
         return
-    fit = fit_loop()
+    fit = fit_loop(lambda model: _optimizer_with(schedule, step, _optimizers_of(model)))
     optimizer = fit and _optimizer_with(schedule, step, fit.callees)
     if optimizer is None:
         return
@@ -56,9 +56,9 @@ def look_ahead(schedule, step):
         _compare(_Cycle(*found), optimizer, fit)
 
 
-def _optimizer_with(schedule, step, callees):
-    """The optimizer that asks its schedule for the rate at its step, or None."""
-    for each in callees:
+def _optimizer_with(schedule, step, objects):
+    """The optimizer among the objects that follows the schedule with that counter of steps."""
+    for each in objects:
         if (
             isinstance(each, keras.optimizers.Optimizer)
             and vars(each).get("_learning_rate") is schedule
@@ -74,15 +74,15 @@ _INSTEAD = {
         "the rates of a schedule"
     ),
     keras.callbacks.LearningRateScheduler: (
-        "Leave it out, and put what it does into the schedule (`keras_cyclic.schedules.Sequential`, "
-        "`Warmup`, `Sampled` or a product), or build the optimizer with a float"
+        "Leave it out, and put what it does into the schedule (with `Sequential`, `Warmup`, "
+        "`Sampled` or `*` of `keras_cyclic.schedules`), or build the optimizer with a float"
     ),
 }
 
 
 def _refuse_setters(schedule, optimizer, loop):
     """Raises before the first step what Keras would raise once the callback sets the rate."""
-    if not any(optimizer is each for each in _optimizers_of(loop)):
+    if not any(optimizer is each for each in _optimizers_of(loop.get("self"))):
         return
     for callback in loop["callbacks"].callbacks:
         # A class derived from one of these may know what to do with a schedule.
@@ -95,8 +95,8 @@ def _refuse_setters(schedule, optimizer, loop):
             )
 
 
-def _optimizers_of(loop):
-    optimizer = getattr(loop.get("self"), "optimizer", None)
+def _optimizers_of(model):
+    optimizer = getattr(model, "optimizer", None)
     return [] if optimizer is None else real_optimizers(optimizer)
 
 
@@ -126,7 +126,7 @@ def _makes_one_step_a_batch(optimizer, loop):
     return (
         isinstance(model, keras.Model)
         and type(model).train_step is keras.Model.train_step
-        and any(optimizer is each for each in _optimizers_of(loop))
+        and any(optimizer is each for each in _optimizers_of(model))
     )
 
 
@@ -151,7 +151,8 @@ def _steps_made(optimizer, loop):
     backend = keras.backend.backend()
     if backend == "jax":
         # The variables hold tracers now, and the loop the state that it gives to the step.
-        variables = loop["self"].optimizer.variables
+        outer = getattr(loop.get("self"), "optimizer", None)
+        variables = getattr(outer, "variables", ())
         places = [i for i, each in enumerate(variables) if each is optimizer._iterations]
         state = loop.get("state")
         if not places or not isinstance(state, tuple) or len(state) != 4:
