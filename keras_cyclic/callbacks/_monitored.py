@@ -96,7 +96,7 @@ class MonitoredCallback(Configurable, MonitorCallback):
 
     def on_train_begin(self, logs=None):
         if self._state is None:
-            raise ValueError("The model must be compiled with an optimizer.")
+            raise ValueError("The model must be compiled: call `model.compile(optimizer, loss)` first.")
         if not self._state.begin_fit(self._key):
             self.reset()
 
@@ -116,7 +116,8 @@ class MonitoredCallback(Configurable, MonitorCallback):
             self._has_warned = True
             warnings.warn(
                 f"{type(self).__name__} monitors `{self.monitor}`, which is not logged at the end "
-                f"of this epoch. Logged are: {', '.join(logs)}.",
+                f"of this epoch, and so does nothing. Logged are: {', '.join(logs)}. Give `fit` "
+                "validation data, or `monitor` one of these.",
                 stacklevel=3,
             )
         return value

@@ -56,6 +56,18 @@ class Schedule(Configurable, KerasSchedule):
             )
         super().__setattr__(name, value)
 
+    def set_model(self, model):
+        """Refuses the place among `callbacks`, where Keras calls this.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            f"{type(self).__name__} is a schedule and no callback: pass it to the optimizer, as in "
+            "`keras.optimizers.SGD(learning_rate=schedule)`, and not in `callbacks`. "
+            f"Received: {self!r}"
+        )
+
     def learning_rate(self, step):
         """The formula of the schedule.
 
