@@ -96,7 +96,9 @@ class MonitoredCallback(Configurable, MonitorCallback):
 
     def on_train_begin(self, logs=None):
         if self._state is None:
-            raise ValueError("The model must be compiled: call `model.compile(optimizer, loss)` first.")
+            raise ValueError(
+                "The model must be compiled: call `model.compile(optimizer, loss)` first."
+            )
         if not self._state.begin_fit(self._key):
             self.reset()
 
