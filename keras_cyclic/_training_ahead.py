@@ -22,6 +22,8 @@ _TOLERANCE = 0.1
 # The `CallbackList` of the `fit` that each schedule has looked at last: there is one for each.
 _looked_at = weakref.WeakKeyDictionary()
 _warned = weakref.WeakSet()
+# The lengths that a `fit` has been warned of: the groups of a MultiOptimizer have copies of one.
+_lengths_warned_of = weakref.WeakKeyDictionary()
 
 
 def look_ahead(schedule, step):
@@ -103,7 +105,7 @@ def _optimizers_of(model):
 def _compare(cycle, optimizer, fit):
     """Warns if the cycle does not end with the training, now or when its length is known."""
     loop = fit.variables
-    epochs, epoch = loop["epochs"], loop.get("epoch")
+    epochs, epoch, callbacks = loop["epochs"], loop.get("epoch"), loop["callbacks"]
     if not isinstance(epochs, int) or not isinstance(epoch, int):
         return
     start = _steps_made(optimizer, loop)
@@ -111,14 +113,16 @@ def _compare(cycle, optimizer, fit):
         return
     steps = getattr(loop.get("epoch_iterator"), "num_batches", None)
     if steps and _makes_one_step_a_batch(optimizer, loop):
-        cycle.compare(start, epochs - epoch, steps, fit.line)
+        cycle.compare(start, epochs - epoch, steps, fit.line, callbacks)
         return
 
+    line = fit.line
+
     def compare(steps):
-        cycle.compare(start, epochs - epoch, steps, fit.line)
+        cycle.compare(start, epochs - epoch, steps, line, callbacks)
 
     if epoch + 1 < epochs:
-        loop["callbacks"].callbacks.append(_FirstEpoch(optimizer, start, compare))
+        callbacks.callbacks.append(_FirstEpoch(optimizer, start, compare))
 
 
 def _makes_one_step_a_batch(optimizer, loop):
@@ -173,7 +177,7 @@ class _Cycle:
     schedule: object
     begin: int
 
-    def compare(self, start, epochs, steps, line):
+    def compare(self, start, epochs, steps, line, callbacks):
         """Warns, once for a schedule, if it ends long before or after a training.
 
         Args:
@@ -181,6 +185,7 @@ class _Cycle:
             epochs: Its epochs.
             steps: The steps of each.
             line: Where the warning is to point, a pair of a file's name and a line.
+            callbacks: The `CallbackList` of the `fit`.
         """
         total_steps = self.schedule.total_steps
         end, training_end = self.begin + total_steps, start + epochs * steps
@@ -189,6 +194,10 @@ class _Cycle:
         if not (too_early or too_late):
             return
         _warned.add(self.schedule)
+        said = _lengths_warned_of.setdefault(callbacks, set())
+        if (self.begin, total_steps) in said:
+            return
+        said.add((self.begin, total_steps))
         advice = (
             "Lengths are in optimizer steps, epochs times batches per epoch: make it "
             f"total_steps={training_end - self.begin}"

@@ -79,7 +79,7 @@ def test_inside_other_schedules_and_optimizers(optimizer, total_steps):
 @pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="came with 3.15")
 def test_once_for_all_groups():
     optimizer = kc.optimizers.layerwise(SGD(S.OneCycle(0.1, 8)), {".*kernel": 0.5})
-    assert [message.count("total_steps=40") for message in warned(compiled(optimizer))][0] == 1
+    assert len(warned(compiled(optimizer))) == 1
 
 
 @pytest.mark.parametrize("how", [{"run_eagerly": True}, {"steps_per_execution": 3}])

@@ -317,7 +317,7 @@ def test_keras_reduce_lr_on_plateau_beside_a_plain_rate_is_left_alone():
 
 
 def test_epochs_where_steps_belong():
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="OneCycle") as caught:
         fit(SGD(S.OneCycle(0.1, total_steps=2)))
     (message,) = [str(each.message) for each in caught if "OneCycle" in str(each.message)]
     assert "total_steps=2) ends at step 2, but this training of 2 epochs of 2 steps" in message
@@ -342,6 +342,3 @@ def test_load_model_before_the_import(tmp_path):
     assert process.returncode != 0
     assert "Could not locate class 'Triangular'" in process.stderr
     assert "keras_cyclic" in process.stderr
-    script = f"import keras_cyclic; {script}"
-    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
