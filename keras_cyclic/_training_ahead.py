@@ -111,18 +111,19 @@ def _compare(cycle, optimizer, fit):
     start = _steps_made(optimizer, loop)
     if start is None:
         return
+    line, said = fit.line, _lengths_warned_of.setdefault(callbacks, set())
     steps = getattr(loop.get("epoch_iterator"), "num_batches", None)
     if steps and _makes_one_step_a_batch(optimizer, loop):
-        cycle.compare(start, epochs - epoch, steps, fit.line, callbacks)
+        cycle.compare(start, epochs - epoch, steps, line, said)
         return
 
-    line = fit.line
-
     def compare(steps):
-        cycle.compare(start, epochs - epoch, steps, line, callbacks)
+        cycle.compare(start, epochs - epoch, steps, line, said)
 
     if epoch + 1 < epochs:
-        callbacks.callbacks.append(_FirstEpoch(optimizer, start, compare))
+        waiting = _FirstEpoch(optimizer, start, compare)
+        waiting.set_model(loop.get("self"))
+        callbacks.callbacks.append(waiting)
 
 
 def _makes_one_step_a_batch(optimizer, loop):
@@ -177,7 +178,7 @@ class _Cycle:
     schedule: object
     begin: int
 
-    def compare(self, start, epochs, steps, line, callbacks):
+    def compare(self, start, epochs, steps, line, said):
         """Warns, once for a schedule, if it ends long before or after a training.
 
         Args:
@@ -185,7 +186,7 @@ class _Cycle:
             epochs: Its epochs.
             steps: The steps of each.
             line: Where the warning is to point, a pair of a file's name and a line.
-            callbacks: The `CallbackList` of the `fit`.
+            said: The cycles, as they begin and are long, that this training was warned of.
         """
         total_steps = self.schedule.total_steps
         end, training_end = self.begin + total_steps, start + epochs * steps
@@ -194,7 +195,6 @@ class _Cycle:
         if not (too_early or too_late):
             return
         _warned.add(self.schedule)
-        said = _lengths_warned_of.setdefault(callbacks, set())
         if (self.begin, total_steps) in said:
             return
         said.add((self.begin, total_steps))
