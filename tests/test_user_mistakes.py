@@ -296,7 +296,7 @@ def test_monitoring_validation_without_validation_data():
         fit(SGD(S.Triangular(0.01, 0.1, 1)), callback)
     message = next(str(each.message) for each in caught if "val_loss" in str(each.message))
     assert "Logged are: loss" in message
-    assert "Give `fit` validation data, or `monitor` one of these" in message
+    assert "Give `fit` validation data, or `monitor` what is logged" in message
 
 
 def test_one_callback_for_two_models_works():
