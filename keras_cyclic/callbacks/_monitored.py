@@ -118,8 +118,8 @@ class MonitoredCallback(Configurable, MonitorCallback):
             self._has_warned = True
             warnings.warn(
                 f"{type(self).__name__} monitors `{self.monitor}`, which is not logged at the end "
-                "of this epoch, and so does nothing. Give `fit` validation data, or `monitor` what is "
-                f"logged. Logged are: {', '.join(logs)}.",
+                "of this epoch, and so does nothing. Give `fit` validation data, or `monitor` what "
+                f"is logged. Logged are: {', '.join(logs)}.",
                 stacklevel=3,
             )
         return value
