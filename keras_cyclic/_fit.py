@@ -1,6 +1,8 @@
 """One run of `model.fit`, seen from inside, and whether it is still going on."""
 
+import dataclasses
 import sys
+import threading
 import weakref
 
 import keras
@@ -31,6 +33,54 @@ def caller_of_type(kind):
     """The nearest object of a class, on this thread's stack, that one of its methods runs of."""
     callers = (frame.f_locals.get("self") for frame in _frames_from(sys._getframe(1)))
     return next((caller for caller in callers if isinstance(caller, kind)), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class FitLoop:
+    """The loop of the `fit` that runs now, seen from what it has called.
+
+    Attributes:
+        variables: Its local variables, a dict.
+        callees: The objects whose methods run between it and the code that looks, nearest first.
+        line: Where `fit` was called, a pair: a file's name and the number of a line.
+    """
+
+    variables: dict
+    callees: list
+    line: tuple
+
+
+def fit_loop(is_trained):
+    """The `FitLoop` of the `fit` that runs now, or None.
+
+    Args:
+        is_trained: A function of a model. `tf.distribute` makes the steps of its replicas in
+            threads of their own, and the loop is then the one that trains such a model.
+    """
+    callees = []
+    for frame in _frames_from(sys._getframe(1)):
+        if _is_loop(frame.f_locals):
+            return FitLoop(frame.f_locals, callees, _line_outside_keras(frame))
+        if frame.f_locals.get("self") is not None:
+            callees.append(frame.f_locals["self"])
+    if threading.current_thread() is threading.main_thread():
+        return None
+    for frame in _frames_of_all_threads():
+        if _is_loop(frame.f_locals) and is_trained(frame.f_locals.get("self")):
+            return FitLoop(frame.f_locals, callees, _line_outside_keras(frame))
+    return None
+
+
+def _is_loop(variables):
+    callbacks = variables.get("callbacks")
+    return "epochs" in variables and isinstance(callbacks, keras.callbacks.CallbackList)
+
+
+def _line_outside_keras(frame):
+    for caller in _frames_from(frame):
+        if caller.f_globals.get("__name__", "").partition(".")[0] != "keras":
+            return caller.f_code.co_filename, caller.f_lineno
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 class Fit:

@@ -14,7 +14,8 @@ def steps_made(optimizer):
 
     `optimizer.iterations` counts whole accumulations of gradients.
     """
-    return int(ops.convert_to_numpy(optimizer._iterations))
+    # Not by way of NumPy, which warns of how TensorFlow makes arrays.
+    return int(ops.convert_to_tensor(optimizer._iterations))
 
 
 def learning_rate_now(optimizer):

@@ -27,7 +27,7 @@ def real_optimizers_of(model):
     """
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
-        raise ValueError("The model must be compiled with an optimizer.")
+        raise ValueError("The model must be compiled: call `model.compile(optimizer, loss)` first.")
     # On TensorFlow a MultiOptimizer asks for the optimizers of its groups in the first step.
     build_if_possible(model)
     found = real_optimizers(optimizer)

@@ -67,14 +67,14 @@ def layerwise(optimizer, multipliers, default=1.0):
     >>> model = keras.Sequential(
     ...     [keras.layers.Dense(8, name="backbone"), keras.layers.Dense(1, name="head")]
     ... )
-    >>> schedule = kc.schedules.OneCycle(max_lr=0.1, total_steps=100)
+    >>> schedule = kc.schedules.Triangular(base_lr=0.0, max_lr=0.1, step_size=10)
     >>> optimizer = kc.optimizers.layerwise(
     ...     keras.optimizers.SGD(schedule, momentum=0.9, name="sgd"), {".*/backbone/.*": 0.1}
     ... )
     >>> model.compile(optimizer, "mse")
     >>> history = model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0)
     >>> {group.name: round(float(group.learning_rate), 5) for group in optimizer.optimizers}
-    {'sgd_backbone': 0.00043, 'sgd_default': 0.00428}
+    {'sgd_backbone': 0.001, 'sgd_default': 0.01}
 
     Reference:
 

@@ -115,6 +115,11 @@ def lr_range_test(
     attributes = Attributes(model, ["history", "stop_training", "_eval_epoch_iterator"])
     try:
         x = _not_empty(x)
+        if y is None and _needs_targets(model, x):
+            raise ValueError(
+                "Argument `y` must be the targets, which the model's loss compares with its "
+                f"outputs. Received: y=None, with the loss {model.loss!r}"
+            )
         with warnings.catch_warnings():
             for expected in ("Your input ran out of data", "`shuffle=True` was passed"):
                 warnings.filterwarnings("ignore", message=expected)
@@ -138,6 +143,16 @@ def lr_range_test(
     return test.result
 
 
+def _needs_targets(model, x):
+    """Whether Keras's own loss would be given no targets: those of a dataset are in it."""
+    is_keras_own = all(
+        getattr(type(model), name) is getattr(keras.Model, name)
+        for name in ("train_step", "compute_loss")
+    )
+    is_arrays = all(hasattr(part, "shape") for part in keras.tree.flatten(x))
+    return is_arrays and is_keras_own and isinstance(model.loss, (str, keras.losses.Loss))
+
+
 def _is_generator(x):
     return hasattr(x, "__next__")
 
@@ -153,6 +168,8 @@ def _replayed(generator, steps):
 
 
 def _not_empty(x):
+    if x is None:
+        raise ValueError("Argument `x` must be the inputs to train on. Received: x=None")
     if _is_generator(x):
         first = list(itertools.islice(x, 1))
         sizes = [len(first)]

@@ -96,7 +96,9 @@ class MonitoredCallback(Configurable, MonitorCallback):
 
     def on_train_begin(self, logs=None):
         if self._state is None:
-            raise ValueError("The model must be compiled with an optimizer.")
+            raise ValueError(
+                "The model must be compiled: call `model.compile(optimizer, loss)` first."
+            )
         if not self._state.begin_fit(self._key):
             self.reset()
 
@@ -116,7 +118,8 @@ class MonitoredCallback(Configurable, MonitorCallback):
             self._has_warned = True
             warnings.warn(
                 f"{type(self).__name__} monitors `{self.monitor}`, which is not logged at the end "
-                f"of this epoch. Logged are: {', '.join(logs)}.",
+                "of this epoch, and so does nothing. Give `fit` validation data, or `monitor` what "
+                f"is logged. Logged are: {', '.join(logs)}.",
                 stacklevel=3,
             )
         return value

@@ -202,6 +202,11 @@ def check_model(model):
             "The range test records losses in TensorFlow's compiled step, and so needs the "
             f"TensorFlow backend. Received: backend {keras.backend.backend()}"
         )
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "The range test needs a compiled `keras.Model`. "
+            f"Received: model={model!r} of type {type(model).__name__}"
+        )
     if not model.compiled or model.optimizer is None:
         raise ValueError(
             "The range test needs a compiled model. Call `model.compile(optimizer, loss)` first."

@@ -15,6 +15,7 @@ from keras_cyclic.schedules.schedule import (
     Schedule,
     cycles_of,
     evaluate,
+    one_cycle_of,
     with_parts,
 )
 from keras_cyclic.schedules.wave import CyclicalWave, Wave
@@ -84,6 +85,9 @@ class Scaled(Schedule):
 
     def cycles(self):
         return cycles_of(self.schedule)
+
+    def one_cycle(self):
+        return one_cycle_of(self.schedule)
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")

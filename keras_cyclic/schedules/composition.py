@@ -22,7 +22,13 @@ from keras_cyclic.schedules.cycle_starts import (
     JoinedCycles,
     SampledCycles,
 )
-from keras_cyclic.schedules.schedule import Schedule, check_schedule, cycles_of, evaluate
+from keras_cyclic.schedules.schedule import (
+    Schedule,
+    check_schedule,
+    cycles_of,
+    evaluate,
+    one_cycle_of,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
@@ -118,6 +124,9 @@ class Warmup(Schedule):
         cycles = cycles_of(self.schedule)
         return cycles and DelayedCycles(cycles, self.warmup_steps)
 
+    def one_cycle(self):
+        return one_cycle_of(self.schedule, self.warmup_steps)
+
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
 class Sequential(Schedule):
@@ -178,6 +187,9 @@ class Sequential(Schedule):
             return None
         return JoinedCycles(tuple(cycles or NO_CYCLES for cycles in found), tuple(self.boundaries))
 
+    def one_cycle(self):
+        return one_cycle_of(self.schedules[-1], ([0] + self.boundaries)[-1])
+
 
 def _then(schedule, boundary, step, rate):
     """`rate` before `boundary`, and from there on `schedule`, counting from its own step 0."""
@@ -225,3 +237,6 @@ class Sampled(Schedule):
     def cycles(self):
         cycles = cycles_of(self.schedule)
         return cycles and SampledCycles(cycles, self.every)
+
+    def one_cycle(self):
+        return one_cycle_of(self.schedule)

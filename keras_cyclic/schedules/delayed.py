@@ -5,7 +5,7 @@ import keras
 from keras_cyclic import _arguments
 from keras_cyclic.schedules.clock import at_least, countable
 from keras_cyclic.schedules.cycle_starts import DelayedCycles
-from keras_cyclic.schedules.schedule import check_schedule
+from keras_cyclic.schedules.schedule import check_schedule, one_cycle_of
 from keras_cyclic.schedules.wave import Wave
 
 
@@ -58,6 +58,9 @@ class Delayed(Wave):
     def cycles(self):
         cycles = self.schedule.cycles()
         return cycles and DelayedCycles(cycles, self.delay)
+
+    def one_cycle(self):
+        return one_cycle_of(self.schedule, self.delay)
 
     def _since(self, step):
         return at_least(step - countable(self.delay, step), 0)

@@ -36,6 +36,10 @@ class OneCycle(Wave):
     1. Steps past the end hold `final_lr`. A `pct_start` over one half leaves three phases no
     time for the last one: they are cut off at `total_steps`, as PyTorch does.
 
+    A `fit` whose end is off the cycle's by more than a tenth gives a `UserWarning` with both, once
+    for a schedule. Where several calls of `fit` make one cycle together, silence it with
+    `warnings.filterwarnings("ignore", message="OneCycle")`.
+
     Args:
         max_lr: The learning rate at the peak.
         total_steps: Steps in the whole training: epochs times batches per epoch.
@@ -114,6 +118,9 @@ class OneCycle(Wave):
 
     def cycles(self):
         return ListedCycles((0, self.total_steps))
+
+    def one_cycle(self):
+        return self, 0
 
     def height(self, step):
         """How high the wave stands: 0 at the start and at the end, 1 at the peak.

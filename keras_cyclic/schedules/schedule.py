@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
+from keras_cyclic._training_ahead import look_ahead
 from keras_cyclic.schedules.clock import integer_step, to_float
 
 KerasSchedule = keras.optimizers.schedules.LearningRateSchedule
@@ -44,6 +45,7 @@ class Schedule(Configurable, KerasSchedule):
             TypeError: If `step` is not an integer.
             ValueError: If `step` is a negative Python int or holds one.
         """
+        look_ahead(self, step)
         return ops.cast(self.learning_rate(integer_step(step)), keras.config.floatx())
 
     def __setattr__(self, name, value):
@@ -53,6 +55,18 @@ class Schedule(Configurable, KerasSchedule):
                 f"the old rates. Make a new {type(self).__name__} with {name}={value!r}."
             )
         super().__setattr__(name, value)
+
+    def set_model(self, model):
+        """Refuses the place among `callbacks`, where Keras calls this.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            f"{type(self).__name__} is a schedule and no callback: pass it to the optimizer, as in "
+            "`keras.optimizers.SGD(learning_rate=schedule)`, and not in `callbacks`. "
+            f"Received: {self!r}"
+        )
 
     def learning_rate(self, step):
         """The formula of the schedule.
@@ -74,6 +88,14 @@ class Schedule(Configurable, KerasSchedule):
             An object with two methods, for Python ints: `index(step)`, the cycle that a step is
             in, counted from 0, and `start(index)`, the first step of a cycle, or None if there
             is no such cycle. None if the schedule has no cycles.
+        """
+
+    def one_cycle(self):
+        """The part of the schedule that must end with the training, if there is one.
+
+        Returns:
+            A pair: a `OneCycle`, and the step at which it begins. None if a training may be of
+            any length.
         """
 
     def __mul__(self, factor):
@@ -125,10 +147,19 @@ class Product(Schedule):
         found = [cycles for cycles in found if cycles is not None]
         return found[0] if found and all(cycles == found[0] for cycles in found) else None
 
+    def one_cycle(self):
+        return one_cycle_of(self.schedule) if isinstance(self.factor, float) else None
+
 
 def cycles_of(schedule):
     """The cycles of anything that an optimizer takes for a rate, or None; see `Schedule.cycles`."""
     return schedule.cycles() if isinstance(schedule, Schedule) else None
+
+
+def one_cycle_of(schedule, delay=0):
+    """The `one_cycle` of any schedule whose step 0 comes at the step `delay`, or None."""
+    found = schedule.one_cycle() if isinstance(schedule, Schedule) else None
+    return found and (found[0], found[1] + delay)
 
 
 def with_parts(schedule, replace):
