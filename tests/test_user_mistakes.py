@@ -6,6 +6,7 @@ Each must name what was wrong and what to do. Bad values of single arguments are
 
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -297,6 +298,22 @@ def test_monitoring_validation_without_validation_data():
     message = next(str(each.message) for each in caught if "val_loss" in str(each.message))
     assert "Logged are: loss" in message
     assert "Give `fit` validation data, or `monitor` what is logged" in message
+
+
+@pytest.mark.parametrize("kind", ["CycleEarlyStopping", "AdaptiveBounds", "SnapshotEnsemble"])
+def test_a_training_in_which_no_cycle_ends(kind, tmp_path):
+    make = {
+        "CycleEarlyStopping": lambda: C.CycleEarlyStopping(monitor="loss"),
+        "AdaptiveBounds": lambda: C.AdaptiveBounds(monitor="loss"),
+        "SnapshotEnsemble": lambda: C.SnapshotEnsemble(tmp_path / "{cycle}.keras"),
+    }[kind]
+    with pytest.warns(UserWarning, match=f"{kind} waits for the end of a cycle") as caught:
+        fit(SGD(S.Triangular(0.01, 0.1, 40)), make())
+    (message,) = [str(each.message) for each in caught if "waits" in str(each.message)]
+    assert "from step 0 to step 4, and the cycle ends at step 80" in message
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*waits for the end of a cycle")
+        fit(SGD(S.Triangular(0.01, 0.1, 2)), make())
 
 
 def test_one_callback_for_two_models_works():

@@ -23,6 +23,7 @@ class CycleEndCallback(MonitoredCallback):
         self.position = None
         if self.waits_for_cycles:
             self.position = CyclePosition(self.model, type(self).__name__)
+            self._is_first_epoch = True
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
@@ -32,3 +33,6 @@ class CycleEndCallback(MonitoredCallback):
         # Not earlier: a checkpoint may be loaded at the start of `fit`, after this callback's.
         if self.cycle is None:
             self.cycle = self.position.cycle()
+        if self._is_first_epoch:
+            self._is_first_epoch = False
+            self.position.warn_if_none_ends(self.params["epochs"] - epoch, self.params["steps"])

@@ -1,5 +1,9 @@
 """Where a training stands in the cycles of its learning rate."""
 
+import warnings
+
+import keras
+
 from keras_cyclic._config import describe
 from keras_cyclic._readings import bring_up_to_date, steps_made
 from keras_cyclic.hyperparameters import real_optimizers_of
@@ -24,6 +28,7 @@ class CyclePosition:
 
     def __init__(self, model, caller, schedule=None):
         self._model = model
+        self._caller = caller
         optimizers = real_optimizers_of(model)
         self._schedule = schedule
         rates = [optimizer._learning_rate for optimizer in optimizers]
@@ -62,6 +67,30 @@ class CyclePosition:
             # `fit_one_cycle` moves its cycle when a backup is loaded at the start of `fit`.
             self.cycles = cycles_of(self._optimizer._learning_rate) or self.cycles
         self._epoch_start = self.step()
+
+    def warn_if_none_ends(self, epochs, steps_per_epoch):
+        """Warns if no cycle will end in the rest of a training.
+
+        To be called once the step of the start is known, after a checkpoint was loaded.
+
+        Args:
+            epochs: The epochs that are left.
+            steps_per_epoch: The batches of each, or None where that is not known.
+        """
+        end = self.cycles.start(self.cycle() + 1)
+        # Another `train_step` may make any number of steps with a batch.
+        if steps_per_epoch is None or type(self._model).train_step is not keras.Model.train_step:
+            return
+        training_end = self._epoch_start + epochs * steps_per_epoch
+        # Executions end where they end: what is saved at the nearest may come a little early.
+        if end is not None and end > training_end + self._model.steps_per_execution:
+            warnings.warn(
+                f"{self._caller} waits for the end of a cycle, and this training has none: it goes "
+                f"from step {self._epoch_start} to step {training_end}, and the cycle ends at step "
+                f"{end}. Lengths of schedules are in optimizer steps: make the cycles shorter or "
+                "train for more epochs.",
+                stacklevel=3,
+            )
 
     def has_reached(self, step, batch):
         """Whether the optimizer has made `step` steps, after batch number `batch` of the epoch.

@@ -118,6 +118,8 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
             self._cycle = self._position.cycles.index(self._epoch_start)
             self.filepaths = self._existing(self._cycle)
             self.steps = {n: step for n, step in self.steps.items() if step <= self._epoch_start}
+            epochs = (self.params or {}).get("epochs", 1)
+            self._position.warn_if_none_ends(epochs - epoch, self._epoch_length)
             self._save_if_nearest(-1)
 
     def on_train_batch_end(self, batch, logs=None):
