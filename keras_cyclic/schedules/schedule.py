@@ -1,16 +1,18 @@
 """The base of all schedules, and the product that its `*` makes."""
 
 import numbers
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule as KerasSchedule
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
+from keras_cyclic._types import Real, Tensor
 from keras_cyclic.schedules.clock import integer_step, to_float
-
-KerasSchedule = keras.optimizers.schedules.LearningRateSchedule
+from keras_cyclic.schedules.cycle_starts import CycleStarts
 
 
 class Schedule(Configurable, KerasSchedule):
@@ -30,7 +32,7 @@ class Schedule(Configurable, KerasSchedule):
     # NumPy's numbers would otherwise try to multiply a schedule as an array.
     __array_ufunc__ = None
 
-    def __call__(self, step):
+    def __call__(self, step: int | Tensor) -> Tensor:
         """The learning rate at `step`.
 
         Args:
@@ -46,7 +48,7 @@ class Schedule(Configurable, KerasSchedule):
         """
         return ops.cast(self.learning_rate(integer_step(step)), keras.config.floatx())
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self) and name in self._arguments():
             raise AttributeError(
                 f"`{name}` of a schedule cannot be changed: a compiled training step would keep "
@@ -54,7 +56,7 @@ class Schedule(Configurable, KerasSchedule):
             )
         super().__setattr__(name, value)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         """The formula of the schedule.
 
         Args:
@@ -67,7 +69,7 @@ class Schedule(Configurable, KerasSchedule):
             f"{type(self).__name__} must implement `learning_rate(self, step)`."
         )
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         """When the cycles of the schedule begin, for callbacks that wait for the end of one.
 
         Returns:
@@ -76,7 +78,7 @@ class Schedule(Configurable, KerasSchedule):
             is no such cycle. None if the schedule has no cycles.
         """
 
-    def __mul__(self, factor):
+    def __mul__(self, factor: Real | KerasSchedule) -> "Product":
         if isinstance(factor, (numbers.Real, KerasSchedule)):
             return Product(self, factor)
         return NotImplemented
@@ -109,18 +111,18 @@ class Product(Schedule):
     0.005
     """
 
-    def __init__(self, schedule, factor):
+    def __init__(self, schedule: KerasSchedule, factor: Real | KerasSchedule) -> None:
         self.schedule = check_schedule("schedule", schedule)
         if isinstance(factor, KerasSchedule):
             self.factor = factor
         else:
             self.factor = _arguments.rate("factor", factor)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         factor = self.factor if isinstance(self.factor, float) else evaluate(self.factor, step)
         return evaluate(self.schedule, step) * factor
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         found = [cycles_of(part) for part in (self.schedule, self.factor)]
         found = [cycles for cycles in found if cycles is not None]
         return found[0] if found and all(cycles == found[0] for cycles in found) else None
