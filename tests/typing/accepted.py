@@ -75,12 +75,12 @@ def schedules() -> None:
     s.Sequential((cyclical, one_cycle, sequence), (50, 100))
     s.Sampled(cyclical, every=30)
 
-    assert_type(cyclical * 2, s.Product)
+    assert_type(cyclical * 2, kc.schedules.Product)
     # Of `0.5 * cyclical` mypy believes that it is a float: the base class, Keras's, is Any to it.
-    assert_type(cyclical * 0.5 * one_cycle, s.Product)
+    assert_type(cyclical * 0.5 * one_cycle, kc.schedules.Product)
     assert_type(cyclical.bounds, tuple[float, float])
     assert_type(one_cycle.total_steps, int)
-    assert_type(s.OneCycle.from_config(one_cycle.get_config()), s.OneCycle)
+    assert_type(s.OneCycle.from_config(one_cycle.get_config()), kc.schedules.OneCycle)
     rate: float = float(one_cycle(0))
     rates: list[float] = [float(rate) for rate in one_cycle(range(10))]
     one_cycle(np.arange(10))
