@@ -7,7 +7,7 @@ from keras_cyclic.range_test import lr_range_test
 from keras_cyclic.range_test_result import RangeTestResult
 from keras_cyclic.training import fit_one_cycle
 
-__version__ = "0.1.0"
+__version__: str = "0.1.0"
 
 __all__ = [
     "RangeTestResult",

@@ -2,8 +2,12 @@
 
 import itertools
 import numbers
+from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
+
+_String = TypeVar("_String", bound=str)
 
 # Steps are compared and subtracted as int64; beyond 2**53 a float64, and so
 # every tool around Keras that logs or stores a step, no longer counts by ones.
@@ -14,9 +18,17 @@ def _received(name, value):
     return f"Received: {name}={value!r}"
 
 
-def real(name, value, allowed="a finite number"):
+def _is_boolean(value):
+    return isinstance(value, (bool, np.bool_))
+
+
+def _is_real(value):
+    return isinstance(value, numbers.Real)
+
+
+def real(name, value, allowed="a finite number") -> float:
     """`value` as a finite Python float that float32 can hold."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if _is_boolean(value) or not _is_real(value):
         raise TypeError(
             f"Argument `{name}` must be {allowed}, as a Python or NumPy number. "
             f"{_received(name, value)} of type {type(value).__name__}"
@@ -26,7 +38,7 @@ def real(name, value, allowed="a finite number"):
     return float(value)
 
 
-def _real_if(name, value, allowed, holds):
+def _real_if(name, value, allowed, holds) -> float:
     """`value` as a Python float for which `holds` is true; `allowed` says so in words."""
     value = real(name, value, allowed)
     if not holds(value):
@@ -34,12 +46,12 @@ def _real_if(name, value, allowed, holds):
     return value
 
 
-def rate(name, value):
+def rate(name, value) -> float:
     """A learning rate: a finite number, 0 or more."""
     return _real_if(name, value, "a finite learning rate of 0 or more", lambda x: x >= 0)
 
 
-def rate_up_to(name, value, limit_name, limit):
+def rate_up_to(name, value, limit_name, limit) -> float:
     """A learning rate that is not above `limit`, an argument checked before."""
     value = rate(name, value)
     if value > limit:
@@ -50,40 +62,40 @@ def rate_up_to(name, value, limit_name, limit):
     return value
 
 
-def not_negative(name, value):
+def not_negative(name, value) -> float:
     """A finite number of 0 or more."""
     return _real_if(name, value, "a finite number of 0 or more", lambda x: x >= 0)
 
 
-def count(name, value):
+def count(name, value) -> int:
     """A whole number of 0 or more, as a Python int."""
     allowed = "a whole number of 0 or more"
     error = f"Argument `{name}` must be {allowed}. {_received(name, value)}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if _is_boolean(value) or not _is_real(value):
         raise TypeError(f"{error} of type {type(value).__name__}")
     if not (0 <= value < np.inf and value == int(value)):
         raise ValueError(error)
     return int(value)
 
 
-def positive(name, value):
+def positive(name, value) -> float:
     """A finite number above 0."""
     return _real_if(name, value, "a finite number above 0", lambda x: x > 0)
 
 
-def between(name, value, low, high):
+def between(name, value, low, high) -> float:
     """A number within bounds, both of which it may be."""
     return _real_if(
         name, value, f"a number from {low:g} to {high:g}", lambda value: low <= value <= high
     )
 
 
-def at_least_one(name, value):
+def at_least_one(name, value) -> float:
     """A finite number, 1 or more."""
     return _real_if(name, value, "a finite number of 1 or more", lambda x: x >= 1)
 
 
-def decay_factor(name, value):
+def decay_factor(name, value) -> float:
     """A factor that does not grow: above 0 and at most 1."""
     allowed = "a factor above 0 and at most 1"
     value = real(name, value, allowed)
@@ -95,14 +107,14 @@ def decay_factor(name, value):
     return value
 
 
-def fraction(name, value):
+def fraction(name, value) -> float:
     """A share strictly between 0 and 1."""
     return _real_if(
         name, value, "a share between 0 and 1, both excluded", lambda value: 0 < value < 1
     )
 
 
-def momenta(base_momentum, max_momentum):
+def momenta(base_momentum, max_momentum) -> tuple[float, float]:
     """The momenta to cycle between, as a pair of Python floats."""
     low = _momentum("base_momentum", base_momentum)
     high = _momentum("max_momentum", max_momentum)
@@ -114,18 +126,18 @@ def momenta(base_momentum, max_momentum):
     return low, high
 
 
-def _momentum(name, value):
+def _momentum(name, value) -> float:
     return _real_if(
         name, value, "a momentum of 0 or more and below 1", lambda value: 0 <= value < 1
     )
 
 
-def length(name, value, allowed="a positive whole number of optimizer steps"):
+def length(name, value, allowed="a positive whole number of optimizer steps") -> int:
     """A length in optimizer steps, or a count of what `allowed` says, as an int of 1 or more."""
     error = f"Argument `{name}` must be {allowed}. {_received(name, value)}"
-    if isinstance(value, (bool, np.bool_)):
+    if _is_boolean(value):
         raise ValueError(error)
-    if not isinstance(value, numbers.Real):
+    if not _is_real(value):
         raise TypeError(f"{error} of type {type(value).__name__}")
     if value > MAX_STEPS:
         raise ValueError(f"{error}. Lengths go up to 2**53 steps")
@@ -134,7 +146,7 @@ def length(name, value, allowed="a positive whole number of optimizer steps"):
     return int(value)
 
 
-def increasing_lengths(name, values):
+def increasing_lengths(name, values) -> list[int]:
     """Steps that increase strictly, as a list of Python ints."""
     if not isinstance(values, (list, tuple, np.ndarray)):
         raise TypeError(
@@ -150,9 +162,9 @@ def increasing_lengths(name, values):
     return steps
 
 
-def boolean(name, value):
+def boolean(name, value) -> bool:
     """True or False."""
-    if not isinstance(value, (bool, np.bool_)):
+    if not _is_boolean(value):
         raise TypeError(
             f"Argument `{name}` must be True or False. "
             f"{_received(name, value)} of type {type(value).__name__}"
@@ -160,7 +172,7 @@ def boolean(name, value):
     return bool(value)
 
 
-def choice(name, value, allowed):
+def choice(name: str, value: _String, allowed: Iterable[str]) -> _String:
     """One of a few strings."""
     if not isinstance(value, str):
         raise TypeError(

@@ -1,8 +1,12 @@
 """Configuration and `repr` of a class, both read off its constructor's signature."""
 
 import inspect
+from typing import TYPE_CHECKING, Any
 
 import keras
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Configurable:
@@ -16,16 +20,16 @@ class Configurable:
     def _arguments(cls):
         return inspect.signature(cls).parameters
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, in types that `json` can write."""
         return {name: _to_config(getattr(self, name)) for name in self._arguments()}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         """The object whose `get_config` gave `config`."""
         return cls(**{name: _from_config(value) for name, value in config.items()})
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         given = (
             f"{name}={describe(getattr(self, name))}"
             for name, argument in self._arguments().items()

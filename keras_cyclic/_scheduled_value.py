@@ -41,7 +41,7 @@ class ScheduledValue:
 
     # NumPy's numbers would otherwise try to combine with it as an array.
     __array_ufunc__ = None
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, hyperparameter, tensor, plain):
         self._hyperparameter = hyperparameter

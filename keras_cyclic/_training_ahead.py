@@ -20,10 +20,10 @@ from keras_cyclic._wrapped_optimizers import real_optimizers
 _TOLERANCE = 0.1
 
 # The `CallbackList` of the `fit` that each schedule has looked at last: there is one for each.
-_looked_at = weakref.WeakKeyDictionary()
-_warned = weakref.WeakSet()
+_looked_at: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_warned: weakref.WeakSet = weakref.WeakSet()
 # The lengths that a `fit` has been warned of: the groups of a MultiOptimizer have copies of one.
-_lengths_warned_of = weakref.WeakKeyDictionary()
+_lengths_warned_of: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def look_ahead(schedule, step):

@@ -6,11 +6,17 @@ import os
 import warnings
 import zipfile
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 
 
-def load_ensemble(filepaths, custom_objects=None, compile=True, safe_mode=True):
+def load_ensemble(
+    filepaths: Iterable[str | os.PathLike[str]],
+    custom_objects: dict[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> keras.Model:
     """Loads saved models as one model that averages their predictions.
 
     ```

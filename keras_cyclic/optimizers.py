@@ -2,20 +2,24 @@
 
 import itertools
 import re
+from collections.abc import Mapping
 
 import keras
 
 from keras_cyclic import _arguments
 from keras_cyclic._layer_depths import is_layered, layer_depths
+from keras_cyclic._types import Real
 from keras_cyclic.schedules.schedule import KerasSchedule, Product
 
 if hasattr(keras.optimizers, "MultiOptimizer"):
     from keras_cyclic._layerwise_optimizer import LayerwiseOptimizer
 else:
-    LayerwiseOptimizer = None
+    LayerwiseOptimizer = None  # type: ignore[assignment, misc]
 
 
-def layerwise(optimizer, multipliers, default=1.0):
+def layerwise(
+    optimizer: keras.optimizers.Optimizer, multipliers: Mapping[str, Real], default: Real = 1.0
+) -> "keras.optimizers.MultiOptimizer":
     """An optimizer that trains each part of a model at a rate of its own.
 
     ```
@@ -105,7 +109,7 @@ def layerwise(optimizer, multipliers, default=1.0):
     return together
 
 
-def layerwise_decay(model, decay=0.9):
+def layerwise_decay(model: keras.Model, decay: Real = 0.9) -> dict[str, float]:
     """The multipliers of layer-wise learning-rate decay, for `layerwise`.
 
     ```

@@ -1,14 +1,21 @@
 """Pictures, drawn with Matplotlib, which is optional."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
 from keras import ops
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import describe
+from keras_cyclic._types import Integer, Real
 from keras_cyclic.schedules.adjustable import wave_of
 from keras_cyclic.schedules.clock import integer_step
 from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, rates, rates_together
 from keras_cyclic.schedules.wave import against
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def pyplot():
@@ -76,8 +83,14 @@ def _mark_answers(ax, result):
 
 
 def plot_schedule(
-    schedule_or_dict, steps, ax=None, *, momentum=None, steps_per_epoch=None, yscale="linear"
-):
+    schedule_or_dict: KerasSchedule | Mapping[str, KerasSchedule],
+    steps: Integer,
+    ax: "Axes | None" = None,
+    *,
+    momentum: tuple[Real, Real] | list[Real] | None = None,
+    steps_per_epoch: Integer | None = None,
+    yscale: Literal["linear", "log"] = "linear",
+) -> "Axes":
     """Draws one schedule or several, and the momentum that goes with them.
 
     Every step is looked at, up to about a million of them, so that no peak and no restart is
@@ -129,7 +142,11 @@ def plot_schedule(
     ax, momentum_ax = _axes(plt, ax, momentum is not None)
     has_legend = isinstance(schedule_or_dict, dict)
     # A line through so few points would hide where they are.
-    style = {"linewidth": 1.6, "marker": "o" if steps <= 40 else None, "markersize": 4}
+    style: dict[str, Any] = {
+        "linewidth": 1.6,
+        "marker": "o" if steps <= 40 else None,
+        "markersize": 4,
+    }
     unit = steps_per_epoch or 1
     for name, (t, values) in curves.items():
         label = name if has_legend else None
@@ -140,7 +157,7 @@ def plot_schedule(
     _label(ax, momentum_ax, "step" if steps_per_epoch is None else "epoch")
     ax.set_yscale(yscale)
     if is_own_figure and steps >= 2 * (steps_per_epoch or 1):
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     if has_legend:
         if is_own_figure:
             ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -5,6 +5,8 @@ goes from 0 to 1. A climb and a fall share one profile.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import keras
 from keras import ops
@@ -12,6 +14,7 @@ from keras import ops
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
 from keras_cyclic._functions import check_saveable
+from keras_cyclic._types import Real, Tensor
 
 _PACKAGE = "keras_cyclic.profiles"
 
@@ -26,7 +29,7 @@ class Profile(Configurable):
     down to nothing. A subclass that has a closed form for `remaining` gives it there.
     """
 
-    def __call__(self, z):
+    def __call__(self, z: Tensor) -> Tensor:
         """How much of the way is done.
 
         Args:
@@ -37,11 +40,11 @@ class Profile(Configurable):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `__call__(self, z)`.")
 
-    def remaining(self, w):
+    def remaining(self, w: Tensor) -> Tensor:
         """How much of the way is left when the share `w` of the time is: `1 - profile(1 - w)`."""
         return 1.0 - self(1.0 - w)
 
-    def within(self, share):
+    def within(self, share: Tensor) -> Tensor:
         """`share`, kept from going beyond 1.
 
         A schedule computes its rises and falls at all steps and then chooses between them. What
@@ -49,11 +52,11 @@ class Profile(Configurable):
         """
         return ops.minimum(share, 1.0)
 
-    def rise(self, move, step, whole=1.0):
+    def rise(self, move: Any, step: Tensor, whole: float = 1.0) -> Tensor:
         """The height at `step` of a move from 0 up to `whole`."""
         return _times(self(self.within(move.done(step))), whole)
 
-    def fall(self, move, step):
+    def fall(self, move: Any, step: Tensor) -> Tensor:
         """The height at `step` of a move from 1 down to 0."""
         return self.remaining(self.within(move.left(step)))
 
@@ -61,10 +64,10 @@ class Profile(Configurable):
 class SymmetricProfile(Profile):
     """A profile that looks the same from its end: `profile(1 - z) = 1 - profile(z)`."""
 
-    def remaining(self, w):
+    def remaining(self, w: Tensor) -> Tensor:
         return self(w)
 
-    def within(self, share):
+    def within(self, share: Tensor) -> Tensor:
         return share  # Linear and cosine are finite everywhere.
 
 
@@ -87,10 +90,10 @@ class Linear(SymmetricProfile):
     - [Smith, 2017](https://arxiv.org/abs/1506.01186)
     """
 
-    def __call__(self, z):
+    def __call__(self, z: Tensor) -> Tensor:
         return z
 
-    def rise(self, move, step, whole=1.0):
+    def rise(self, move: Any, step: Tensor, whole: float = 1.0) -> Tensor:
         return move.done(step, whole)
 
 
@@ -113,7 +116,7 @@ class Cosine(SymmetricProfile):
     - [Loshchilov and Hutter, 2017](https://arxiv.org/abs/1608.03983)
     """
 
-    def __call__(self, z):
+    def __call__(self, z: Tensor) -> Tensor:
         # The same as (1 - cos(pi z)) / 2, but without the difference that cancels for small z.
         return ops.square(ops.sin(z * (math.pi / 2)))
 
@@ -149,20 +152,20 @@ class Exponential(Profile):
     - [Chen, Wolfe and Kyrillidis, 2022](https://arxiv.org/abs/2107.04197)
     """
 
-    def __init__(self, rate=4.0, normalize=True):
+    def __init__(self, rate: Real = 4.0, normalize: bool = True) -> None:
         # Beyond, exp(rate) or the difference of exp(-rate) from 1 does not fit a float32.
         self.rate = _arguments.between("rate", rate, 1e-6, 80.0)
         self.normalize = _arguments.boolean("normalize", normalize)
 
-    def __call__(self, z):
+    def __call__(self, z: Tensor) -> Tensor:
         return ops.expm1(z * -self.rate) / (math.expm1(-self.rate) if self.normalize else -1.0)
 
-    def remaining(self, w):
+    def remaining(self, w: Tensor) -> Tensor:
         if self.normalize:
             return ops.expm1(w * self.rate) / math.expm1(self.rate)
         return ops.exp(w * self.rate - self.rate)
 
-    def fall(self, move, step):
+    def fall(self, move: Any, step: Tensor) -> Tensor:
         if self.rate <= _STEEP:
             return super().fall(move, step)
         # Steep at the start, where only what is done is known well enough.
@@ -199,20 +202,20 @@ class REX(Profile):
     - [Chen, Wolfe and Kyrillidis, 2022](https://arxiv.org/abs/2107.04197)
     """
 
-    def __init__(self, beta=0.5):
+    def __init__(self, beta: Real = 0.5) -> None:
         self.beta = _arguments.between("beta", beta, 1e-6, 1.0)
 
-    def __call__(self, z):
+    def __call__(self, z: Tensor) -> Tensor:
         # A compiled division may round 1 up, and the denominator has its zero beyond.
         return 1.0 - self.remaining(ops.maximum(1.0 - z, 0.0))
 
-    def remaining(self, w):
+    def remaining(self, w: Tensor) -> Tensor:
         return w / (self.beta + (1.0 - self.beta) * w)
 
-    def within(self, share):
+    def within(self, share: Tensor) -> Tensor:
         return share  # Finite for all that is above 0.
 
-    def rise(self, move, step, whole=1.0):
+    def rise(self, move: Any, step: Tensor, whole: float = 1.0) -> Tensor:
         # Steep at the top, where only what is left is known well enough.
         return _times(1.0 - self.remaining(ops.maximum(move.left(step), 0.0)), whole)
 
@@ -240,23 +243,23 @@ class Polynomial(Profile):
     0.75
     """
 
-    def __init__(self, power=2.0):
+    def __init__(self, power: Real = 2.0) -> None:
         self.power = _arguments.between("power", power, 1e-3, 1e3)
 
-    def __call__(self, z):
+    def __call__(self, z: Tensor) -> Tensor:
         # A compiled division may round 1 up, and a negative number has no fractional power.
         return 1.0 - self.remaining(ops.maximum(1.0 - z, 0.0))
 
-    def remaining(self, w):
+    def remaining(self, w: Tensor) -> Tensor:
         return ops.power(w, self.power)
 
-    def rise(self, move, step, whole=1.0):
+    def rise(self, move: Any, step: Tensor, whole: float = 1.0) -> Tensor:
         if self.power < 1:
             # Steep at the top, where only what is left is known well enough.
             return _times(1.0 - self.remaining(ops.maximum(move.left(step), 0.0)), whole)
         return _times(-ops.expm1(self._log_of_left(move, step)), whole)
 
-    def fall(self, move, step):
+    def fall(self, move: Any, step: Tensor) -> Tensor:
         if self.power <= _STEEP:
             return super().fall(move, step)
         # Steep at the start, where only what is done is known well enough.
@@ -276,14 +279,20 @@ _STEEP = 4.0
 class FunctionProfile(Profile):
     """A user's registered function as a profile."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.function = function
 
-    def __call__(self, z):
+    def __call__(self, z: Tensor) -> Tensor:
         return self.function(z)
 
 
-_NAMED = {
+ProfileLike: TypeAlias = (
+    Literal["linear", "cosine", "exponential", "rex", "polynomial"]
+    | Profile
+    | Callable[[Tensor], Tensor]
+)
+
+_NAMED: dict[str, type[Profile]] = {
     "linear": Linear,
     "cosine": Cosine,
     "exponential": Exponential,
@@ -292,7 +301,7 @@ _NAMED = {
 }
 
 
-def get(identifier, argument="profile"):
+def get(identifier: ProfileLike, argument: str = "profile") -> Profile:
     """The profile that a name, a function or a profile stands for.
 
     Args:

@@ -2,36 +2,39 @@
 
 import itertools
 import warnings
+from typing import Any, Literal
 
 import keras
 
 from keras_cyclic._training_state import Attributes, RandomState
+from keras_cyclic._types import Integer, Real
 from keras_cyclic.callbacks.range_test import LRRangeTest, check_model
+from keras_cyclic.range_test_result import RangeTestResult
 
 
 def lr_range_test(
-    model,
-    x,
-    y=None,
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
     *,
-    validation_data=None,
-    min_lr=1e-7,
-    max_lr=10.0,
-    steps=100,
-    spacing="exponential",
-    smoothing=0.9,
-    stop_factor=4.0,
-    restore=True,
-    batch_size=None,
-    sample_weight=None,
-    class_weight=None,
-    shuffle=True,
-    validation_every=1,
-    validation_batch_size=None,
-    validation_steps=None,
-    monitor="loss",
-    verbose="auto",
-):
+    validation_data: Any = None,
+    min_lr: Real = 1e-7,
+    max_lr: Real = 10.0,
+    steps: Integer = 100,
+    spacing: Literal["exponential", "linear"] = "exponential",
+    smoothing: Real = 0.9,
+    stop_factor: Real = 4.0,
+    restore: bool = True,
+    batch_size: int | None = None,
+    sample_weight: Any = None,
+    class_weight: dict[int, float] | None = None,
+    shuffle: bool = True,
+    validation_every: Integer = 1,
+    validation_batch_size: int | None = None,
+    validation_steps: int | None = None,
+    monitor: str = "loss",
+    verbose: Literal["auto"] | int = "auto",
+) -> RangeTestResult:
     """Tests a range of learning rates on a model and its data, and leaves the model as it was.
 
     Trains for `steps` batches at most, at rates from `min_lr` to `max_lr`, round the data as often

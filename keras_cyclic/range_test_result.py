@@ -3,12 +3,19 @@
 import functools
 import json
 import math
+import os
 import pathlib
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from keras_cyclic import _arguments
 from keras_cyclic._loss_curve import LEAST_POINTS, RESOLUTION, LossCurve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from typing_extensions import Self
 
 _FORMAT = "keras_cyclic.RangeTestResult"
 _VERSION = 1
@@ -54,9 +61,15 @@ class RangeTestResult:
     - [Smith and Topin, 2018](https://arxiv.org/abs/1708.07120)
     """
 
-    def __init__(self, learning_rates, losses, diverged=False, loss_name="loss"):
-        self.learning_rates = np.array(learning_rates, "float64")
-        self.losses = np.array(losses, "float64")
+    def __init__(
+        self,
+        learning_rates: ArrayLike,
+        losses: ArrayLike,
+        diverged: bool = False,
+        loss_name: str = "loss",
+    ) -> None:
+        self.learning_rates: NDArray[np.float64] = np.array(learning_rates, "float64")
+        self.losses: NDArray[np.float64] = np.array(losses, "float64")
         self.diverged = _arguments.boolean("diverged", diverged)
         self.loss_name = loss_name
         if self.learning_rates.ndim != 1 or self.learning_rates.shape != self.losses.shape:
@@ -67,11 +80,11 @@ class RangeTestResult:
         if not (np.all(self.learning_rates > 0) and np.all(np.diff(self.learning_rates) > 0)):
             raise ValueError(
                 "Argument `learning_rates` must be positive and increasing. "
-                f"Received: learning_rates={learning_rates}"
+                f"Received: learning_rates={learning_rates!r}"
             )
 
     @functools.cached_property
-    def smoothed_losses(self):
+    def smoothed_losses(self) -> NDArray[np.float64]:
         finite = np.isfinite(self.losses)
         smoothed = np.full(len(self.losses), np.nan)
         if finite.any():
@@ -83,7 +96,7 @@ class RangeTestResult:
         finite = np.isfinite(self.losses)
         return LossCurve.of(self.learning_rates[finite], self.losses[finite], self.diverged)
 
-    def suggest(self, method="steepest"):
+    def suggest(self, method: Literal["steepest", "valley", "minimum"] = "steepest") -> float:
         """The learning rate that the losses suggest.
 
         ```
@@ -118,7 +131,7 @@ class RangeTestResult:
         middle = np.mean(curve.positions[[curve.start + first, curve.start + last]])
         return min(float(10**middle), self.bounds()[1])
 
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         """The two bounds for a cyclical learning rate.
 
         `base_lr` is where the smoothed loss has clearly begun to fall: by a twentieth of its
@@ -182,7 +195,7 @@ class RangeTestResult:
             )
         return curve
 
-    def plot(self, ax=None):
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draws the losses over the learning rate, with the suggestion and the bounds.
 
         Args:
@@ -199,7 +212,7 @@ class RangeTestResult:
 
         return plotting.plot_range_test(self, ax)
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result to a JSON file.
 
         Args:
@@ -218,7 +231,7 @@ class RangeTestResult:
         pathlib.Path(path).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "Self":
         """Reads a result that `save` wrote, in this version or an earlier one.
 
         Args:
@@ -251,7 +264,7 @@ class RangeTestResult:
             content["loss_name"],
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         rates = self.learning_rates
         span = f", learning rates {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else ""
         return f"<RangeTestResult: {len(rates)} steps{span}, diverged={self.diverged}>"

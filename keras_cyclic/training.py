@@ -4,6 +4,8 @@ import inspect
 import itertools
 import types
 import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 from keras.src.trainers.data_adapters.array_slicing import train_validation_split
@@ -12,12 +14,14 @@ from keras_cyclic import _arguments
 from keras_cyclic._scheduled_optimizer import describe
 from keras_cyclic._step_count import StepCount
 from keras_cyclic._training_state import Attributes
+from keras_cyclic._types import Integer, Real
 from keras_cyclic._wrapped_optimizers import rate_ratios
 from keras_cyclic.callbacks._one_cycle import Cycle, CycledMomentum
 from keras_cyclic.callbacks.momentum import CyclicalMomentum, why_no_momentum
 from keras_cyclic.callbacks.monitor import LearningRateMonitor
 from keras_cyclic.callbacks.range_test import LRRangeTest, check_model
 from keras_cyclic.hyperparameters import real_optimizers_of
+from keras_cyclic.profiles import ProfileLike
 from keras_cyclic.range_test import lr_range_test
 from keras_cyclic.schedules.one_cycle import OneCycle
 
@@ -25,30 +29,30 @@ _RANGE_TEST_STEPS = 100
 
 
 def fit_one_cycle(
-    model,
-    x,
-    y=None,
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
     *,
-    epochs,
-    max_lr=None,
-    pct_start=0.3,
-    div_factor=25.0,
-    final_div_factor=1e4,
-    profile="cosine",
-    three_phase=False,
-    cycle_momentum=True,
-    base_momentum=0.85,
-    max_momentum=0.95,
-    batch_size=None,
-    verbose="auto",
-    callbacks=None,
-    validation_split=0.0,
-    validation_data=None,
-    sample_weight=None,
-    initial_epoch=0,
-    steps_per_epoch=None,
-    **fit_arguments,
-):
+    epochs: Integer,
+    max_lr: Real | None = None,
+    pct_start: Real = 0.3,
+    div_factor: Real = 25.0,
+    final_div_factor: Real = 1e4,
+    profile: ProfileLike | tuple[ProfileLike, ProfileLike] | list[ProfileLike] = "cosine",
+    three_phase: bool = False,
+    cycle_momentum: bool = True,
+    base_momentum: Real = 0.85,
+    max_momentum: Real = 0.95,
+    batch_size: int | None = None,
+    verbose: Literal["auto"] | int = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None = None,
+    validation_split: Real = 0.0,
+    validation_data: Any = None,
+    sample_weight: Any = None,
+    initial_epoch: Integer = 0,
+    steps_per_epoch: int | None = None,
+    **fit_arguments: Any,
+) -> keras.callbacks.History:
     """Trains a model with the 1cycle policy: `model.fit` with one cycle over all of its steps.
 
     ```
@@ -147,7 +151,7 @@ def fit_one_cycle(
         )
     optimizers = real_optimizers_of(model)
     epochs, initial_epoch = _epochs(model, epochs, initial_epoch)
-    cycle_options = {
+    cycle_options: dict[str, Any] = {
         "pct_start": pct_start,
         "div_factor": div_factor,
         "final_div_factor": final_div_factor,

@@ -1,5 +1,8 @@
 """The base of the callbacks that wait for the end of a cycle."""
 
+from typing import Any
+
+from keras_cyclic._types import Logs
 from keras_cyclic.callbacks._cycle_position import CyclePosition
 from keras_cyclic.callbacks._monitored import MonitoredCallback
 
@@ -14,18 +17,18 @@ class CycleEndCallback(MonitoredCallback):
     # Whether the cycles must be known.
     waits_for_cycles = True
 
-    def reset(self):
+    def reset(self) -> None:
         super().reset()
-        self.cycle = None
+        self.cycle: Any = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        self.position = None
+        self.position: Any = None
         if self.waits_for_cycles:
             self.position = CyclePosition(self.model, type(self).__name__)
             self._is_first_epoch = True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         if self.position is None:
             return

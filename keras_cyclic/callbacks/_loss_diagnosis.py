@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,9 +31,9 @@ class Finding:
     """
 
     epoch: int
-    kind: str
+    kind: Literal["not_finite", "rising", "jumping", "overfitting", "too_slow"]
     message: str
-    numbers: dict
+    numbers: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import math
 import warnings
+from typing import Any, Literal
 
+import keras
 from keras import ops
 from keras.src.callbacks.monitor_callback import MonitorCallback
 
@@ -10,6 +12,7 @@ from keras_cyclic import _arguments
 from keras_cyclic._callback_state import place_in_list, state_of
 from keras_cyclic._config import Configurable
 from keras_cyclic._readings import bring_up_to_date, learning_rate_now, steps_made
+from keras_cyclic._types import Logs, Real
 from keras_cyclic._wrapped_optimizers import all_suffixed_optimizers, real_optimizers
 from keras_cyclic.hyperparameters import build_if_possible
 
@@ -27,9 +30,12 @@ class MonitoredCallback(Configurable, MonitorCallback):
         verbose: 0 or 1.
     """
 
-    remembers = ("best", "wait", "direction")
+    min_delta: float
+    remembers: tuple[str, ...] = ("best", "wait", "direction")
 
-    def __init__(self, monitor, mode, min_delta, verbose):
+    def __init__(
+        self, monitor: str, mode: Literal["auto", "min", "max"], min_delta: Real, verbose: int
+    ) -> None:
         if not isinstance(monitor, str):
             raise TypeError(
                 "Argument `monitor` must be the name of a logged value, as 'val_loss'. "
@@ -45,18 +51,18 @@ class MonitoredCallback(Configurable, MonitorCallback):
         # first step.
         self.direction = None if mode == "auto" else mode
         self._has_warned = False
-        self._state = None
+        self._state: Any = None
 
-    def reset(self):
+    def reset(self) -> None:
         """Forgets what was judged; at the start of a `fit` that does not go on from a file."""
-        self.best = None
+        self.best: float | None = None
         self.wait = 0
 
-    def snapshot(self):
+    def snapshot(self) -> dict[str, Any]:
         """What is saved with the model."""
         return {name: getattr(self, name) for name in self.remembers}
 
-    def restore(self, entry):
+    def restore(self, entry: dict[str, Any] | None) -> None:
         """Takes back what `snapshot` gave, or starts anew if it is None."""
         self.reset()
         for name in self.remembers:
@@ -65,7 +71,7 @@ class MonitoredCallback(Configurable, MonitorCallback):
         if self.mode != "auto":
             self.direction = self.mode
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Attaches the callback to a compiled model; `fit` does it.
 
         Keras loads a weights file into what is there. For a new model to take the state of this
@@ -88,13 +94,13 @@ class MonitoredCallback(Configurable, MonitorCallback):
         self._state = state_of(model)
         self._state.attach(self._key, self)
 
-    def attach(self):
+    def attach(self) -> None:
         """Makes the model's learning rate adjustable, where that is what the callback does."""
 
     def _kind(self):
         return f"{type(self).__name__}:{self.monitor}"
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         if self._state is None:
             raise ValueError(
                 "The model must be compiled: call `model.compile(optimizer, loss)` first."
@@ -102,11 +108,11 @@ class MonitoredCallback(Configurable, MonitorCallback):
         if not self._state.begin_fit(self._key):
             self.reset()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         # Not earlier: BackupAndRestore loads when this callback has begun.
         self._state.begin_epoch()
 
-    def monitored(self, logs):
+    def monitored(self, logs: dict[str, Any]) -> float | None:
         """The monitored value, or None; warns once if it is not logged."""
         if self.direction is None:
             self._set_monitor_op()
@@ -124,20 +130,20 @@ class MonitoredCallback(Configurable, MonitorCallback):
             )
         return value
 
-    def is_improvement(self, value, best):
+    def is_improvement(self, value: float, best: float | None) -> bool:
         """Whether a value is better than the best by more than `min_delta`; NaN never is."""
         return not math.isnan(value) and (
             best is None or self.is_better(value, best, self.min_delta)
         )
 
-    def is_better(self, value, other, by=0.0):
+    def is_better(self, value: float, other: float, by: float = 0.0) -> bool:
         """Whether a value is better than another one by more than `by`."""
         # Keras's ops compare in single precision, and so does its callback.
         if self.direction == "min":
             return bool(ops.less(value + by, other))
         return bool(ops.greater(value - by, other))
 
-    def log_learning_rates(self, logs):
+    def log_learning_rates(self, logs: dict[str, Any]) -> None:
         """Puts the present rates into the logs, under the names that Keras gives them.
 
         A rate that is there already was logged before another callback changed it.

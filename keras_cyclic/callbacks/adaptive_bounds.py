@@ -1,6 +1,7 @@
 """Moving the bounds of a cyclical learning rate when a whole cycle has brought nothing."""
 
 import math
+from typing import Any, Literal
 
 import keras
 from keras.src.utils import io_utils
@@ -8,6 +9,7 @@ from keras.src.utils import io_utils
 from keras_cyclic import _arguments
 from keras_cyclic._borrowed_learning_rates import own_learning_rate
 from keras_cyclic._config import describe
+from keras_cyclic._types import Integer, Logs, Real
 from keras_cyclic._wrapped_optimizers import real_optimizers
 from keras_cyclic.callbacks._adjusted_rates import after_adjustment, replace_rates
 from keras_cyclic.callbacks._cycle_end import CycleEndCallback
@@ -80,15 +82,15 @@ class AdaptiveBounds(CycleEndCallback):
 
     def __init__(
         self,
-        monitor="val_loss",
-        factor=0.5,
-        patience=1,
-        mode="auto",
-        min_delta=1e-4,
-        min_lr=0.0,
-        bound="max",
-        verbose=0,
-    ):
+        monitor: str = "val_loss",
+        factor: Real = 0.5,
+        patience: Integer = 1,
+        mode: Literal["auto", "min", "max"] = "auto",
+        min_delta: Real = 1e-4,
+        min_lr: Real = 0.0,
+        bound: Literal["max", "base", "both"] = "max",
+        verbose: int = 0,
+    ) -> None:
         super().__init__(monitor, mode, min_delta, verbose)
         self.factor = _arguments.fraction("factor", factor)
         self.patience = _arguments.count("patience", patience)
@@ -96,22 +98,22 @@ class AdaptiveBounds(CycleEndCallback):
         self.bound = _arguments.choice("bound", bound, ("max", "base", "both"))
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         super().reset()
-        self.best_of_cycle = None
+        self.best_of_cycle: float | None = None
 
-    def attach(self):
+    def attach(self) -> None:
         replace_rates(self.model, lambda rate: with_movable_bounds(rate)[0])
 
     def _waves(self):
         return _waves_in(o._learning_rate for o in real_optimizers(self.model.optimizer))
 
-    def snapshot(self):
+    def snapshot(self) -> dict[str, Any]:
         # During a later `fit_one_cycle`, too, the model is saved with its own rate.
         waves = _waves_in(map(own_learning_rate, real_optimizers(self.model.optimizer)))
         return {**super().snapshot(), "bounds": [[wave.base_lr, wave.max_lr] for wave in waves]}
 
-    def restore(self, entry):
+    def restore(self, entry: dict[str, Any] | None) -> None:
         entry = dict(entry or {})
         waves = self._waves()
         bounds = entry.pop("bounds", None) or [wave.wave.bounds for wave in waves]
@@ -120,7 +122,7 @@ class AdaptiveBounds(CycleEndCallback):
             wave.move(base_lr, max_lr)
         after_adjustment(self.model)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         if not self._waves():
             raise ValueError(
@@ -131,17 +133,17 @@ class AdaptiveBounds(CycleEndCallback):
                 f"{describe(real_optimizers(self.model.optimizer)[0]._learning_rate)}"
             )
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._epoch = epoch
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         # A cycle is judged when the next one is about to begin, and not when its last step has
         # been made: if that ends the epoch, the validation is still to come.
         if self.position.has_reached(self.position.cycles.start(self.cycle + 1), batch - 1):
             self._end_cycles_before(self.position.step())
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = {} if logs is None else logs
         self.log_learning_rates(logs)
         value = self.monitored(logs)

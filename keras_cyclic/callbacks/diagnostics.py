@@ -9,6 +9,7 @@ from keras import ops
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
 from keras_cyclic._readings import bring_up_to_date, learning_rate_now, steps_made
+from keras_cyclic._types import Integer, Logs, Real
 from keras_cyclic.callbacks._cycle_position import CyclePosition
 from keras_cyclic.callbacks._loss_diagnosis import Diagnosis, Finding, Thresholds, change_of
 from keras_cyclic.callbacks._loss_rules import CYCLES, EPOCHS, FirstEpoch
@@ -85,14 +86,14 @@ restart |
 
     def __init__(
         self,
-        patience=10,
-        min_fall=0.05,
-        max_rise=0.25,
-        max_validation_rise=0.05,
-        max_jump=0.15,
-        schedule=None,
-        verbose=1,
-    ):
+        patience: Integer = 10,
+        min_fall: Real = 0.05,
+        max_rise: Real = 0.25,
+        max_validation_rise: Real = 0.05,
+        max_jump: Real = 0.15,
+        schedule: KerasSchedule | None = None,
+        verbose: int = 1,
+    ) -> None:
         super().__init__()
         self.patience = _arguments.length("patience", patience)
         self.min_fall = _arguments.positive("min_fall", min_fall)
@@ -101,13 +102,13 @@ restart |
         self.max_jump = _arguments.positive("max_jump", max_jump)
         self.schedule = schedule if schedule is None else check_schedule("schedule", schedule)
         self.verbose = verbose
-        self.findings = []
+        self.findings: list[Finding] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.findings = []
-        self._not_finite = set()
-        self._epoch = None
-        self._batch_means = {}
+        self._not_finite: set[str] = set()
+        self._epoch: int | None = None
+        self._batch_means: dict[int, float] = {}
         self._optimizers = real_optimizers_of(self.model)
         rates = [self.schedule] if self.schedule else [o._learning_rate for o in self._optimizers]
         self._position = None
@@ -118,10 +119,10 @@ restart |
         self._diagnosis = self._new_diagnosis(CYCLES if self._position else EPOCHS, untrained)
         self._first_epoch = True
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is None:
             return
@@ -130,7 +131,7 @@ restart |
         if not math.isfinite(loss) and "loss" not in self._not_finite:
             self._say_not_finite("loss", loss, batch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
         for name in ("loss", "val_loss"):
             value = logs.get(name)

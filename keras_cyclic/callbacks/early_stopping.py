@@ -1,9 +1,12 @@
 """Early stopping that judges at the ends of cycles."""
 
+from typing import Any, Literal
+
 import keras
 from keras.src.utils import io_utils
 
 from keras_cyclic import _arguments
+from keras_cyclic._types import Integer, Logs, Real
 from keras_cyclic.callbacks._cycle_end import CycleEndCallback
 
 
@@ -53,15 +56,15 @@ class CycleEarlyStopping(CycleEndCallback):
 
     def __init__(
         self,
-        monitor="val_loss",
-        min_delta=0,
-        patience=0,
-        verbose=0,
-        mode="auto",
-        baseline=None,
-        restore_best_weights=False,
-        start_from_epoch=0,
-    ):
+        monitor: str = "val_loss",
+        min_delta: Real = 0,
+        patience: Integer = 0,
+        verbose: int = 0,
+        mode: Literal["auto", "min", "max"] = "auto",
+        baseline: Real | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: Integer = 0,
+    ) -> None:
         super().__init__(monitor, mode, min_delta, verbose)
         self.patience = _arguments.count("patience", patience)
         self.baseline = None if baseline is None else _arguments.real("baseline", baseline)
@@ -69,21 +72,21 @@ class CycleEarlyStopping(CycleEndCallback):
         self.start_from_epoch = _arguments.count("start_from_epoch", start_from_epoch)
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         super().reset()
         self.stopped_epoch = 0
         self._has_stopped = False
         self.best_epoch = 0
-        self.best_weights = None
+        self.best_weights: list[Any] | None = None
 
-    def restore(self, entry):
+    def restore(self, entry: dict[str, Any] | None) -> None:
         super().restore(entry)
         if self.best_weights is not None and self.model.built:
             saved = [weight.shape for weight in self.best_weights]
             if saved != [tuple(weight.shape) for weight in self.model.weights]:
                 raise ValueError(f"the shapes of the best weights are {saved}")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = {} if logs is None else logs
         self.log_learning_rates(logs)
         value = self.monitored(logs)
@@ -111,7 +114,7 @@ class CycleEarlyStopping(CycleEndCallback):
             self._has_stopped = True
             self.model.stop_training = True
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         if self._has_stopped and self.verbose > 0:
             io_utils.print_msg(
                 f"Epoch {self.stopped_epoch + 1}: CycleEarlyStopping, after cycle {self.cycle}."

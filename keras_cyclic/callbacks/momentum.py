@@ -1,10 +1,13 @@
 """Callbacks that schedule momentum and the other hyperparameters of an optimizer."""
 
+from typing import Any
+
 import keras
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable, describe
 from keras_cyclic._hyperparameter_rules import refusal
+from keras_cyclic._types import Logs, Real
 from keras_cyclic.hyperparameters import ScheduledFit, Target, real_optimizers_of
 from keras_cyclic.schedules.adjustable import wave_of
 from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, evaluate
@@ -16,11 +19,11 @@ class _HyperparameterCallback(Configurable, keras.callbacks.Callback):
 
     _scheduled = None
 
-    def targets(self, optimizers):
+    def targets(self, optimizers: list[Any]) -> list[Target]:
         """A list of `Target` for the optimizers that update the model's weights."""
         raise NotImplementedError
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         if keras.backend.backend() == "torch" and getattr(self.model, "jit_compile", False):
             raise ValueError(
                 f"{type(self).__name__} does not work with jit_compile=True on the PyTorch "
@@ -32,7 +35,7 @@ class _HyperparameterCallback(Configurable, keras.callbacks.Callback):
             target.check_values(self._steps())
         self._scheduled = ScheduledFit(self.model, targets)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         if self._scheduled is not None:
             self._scheduled.end()
 
@@ -92,7 +95,7 @@ class HyperparameterSchedule(_HyperparameterCallback):
     0.01
     """
 
-    def __init__(self, name, schedule):
+    def __init__(self, name: str, schedule: KerasSchedule) -> None:
         super().__init__()
         if not isinstance(name, str):
             raise TypeError(
@@ -102,7 +105,7 @@ class HyperparameterSchedule(_HyperparameterCallback):
         self.name = name
         self.schedule = check_schedule("schedule", schedule)
 
-    def targets(self, optimizers):
+    def targets(self, optimizers: list[Any]) -> list[Target]:
         have_it = [o for o in optimizers if self.name in vars(o)] or optimizers
         if self.name == "loss_scale_factor" and optimizers != [self.model.optimizer]:
             raise ValueError(
@@ -170,14 +173,19 @@ class CyclicalMomentum(_HyperparameterCallback):
     - [Smith, 2018](https://arxiv.org/abs/1803.09820)
     """
 
-    def __init__(self, base_momentum=0.85, max_momentum=0.95, schedule=None):
+    def __init__(
+        self,
+        base_momentum: Real = 0.85,
+        max_momentum: Real = 0.95,
+        schedule: KerasSchedule | None = None,
+    ) -> None:
         super().__init__()
         self.base_momentum, self.max_momentum = _arguments.momenta(base_momentum, max_momentum)
         self.schedule = schedule
         if schedule is not None and wave_of(check_schedule("schedule", schedule)) is None:
             raise ValueError(f"Argument `schedule` must be {_WAVE}. Received: schedule={schedule}")
 
-    def targets(self, optimizers):
+    def targets(self, optimizers: list[Any]) -> list[Target]:
         return [self._target(optimizer) for optimizer in optimizers]
 
     def _target(self, optimizer):

@@ -1,11 +1,15 @@
 """The learning rate and the scheduled hyperparameters in the logs."""
 
+from typing import Any
+
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
 from keras_cyclic._fit import callback_list_that_called, callback_list_with
+from keras_cyclic._types import Logs
 from keras_cyclic.callbacks._rates_by_step import RatesByStep, current_values
 
 
@@ -79,20 +83,20 @@ class LearningRateMonitor(Configurable, keras.callbacks.Callback):
     [0.01, 0.02, 0.03, 0.04, 0.05, 0.04]
     """
 
-    def __init__(self, per_step=False):
+    def __init__(self, per_step: bool = False) -> None:
         super().__init__()
         self.per_step = _arguments.boolean("per_step", per_step)
         # Keras runs ahead of batch callbacks if they all allow it.
         self.async_safe = not self.per_step
-        self._record = None
-        self._write_steps = {}
+        self._record: Any = None
+        self._write_steps: dict[Any, Any] = {}
 
     @property
-    def history(self):
+    def history(self) -> dict[str, NDArray[Any]]:
         """The values of each step of the last `fit`, a dict of NumPy arrays."""
         return {} if self._record is None else self._record.all()
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         callbacks = callback_list_with(self)
         if callbacks is not None:
@@ -103,7 +107,7 @@ class LearningRateMonitor(Configurable, keras.callbacks.Callback):
             # Keras asks only callbacks in a list whether it may run ahead of them.
             callbacks._async_train = callbacks._async_train and not self.per_step
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         if getattr(self.model, "optimizer", None) is None:
             raise ValueError(
                 "LearningRateMonitor needs a model with an optimizer. Call "
@@ -112,17 +116,17 @@ class LearningRateMonitor(Configurable, keras.callbacks.Callback):
         self._record = RatesByStep(self.model) if self.per_step else None
         self._write_steps = {}
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if self.per_step:
             self._record.begin_epoch((self.params or {}).get("steps"))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self.per_step:
             values = self._record.record()
             if logs is not None:
                 logs.update(values)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
             logs.update(current_values(self.model))
         if self.per_step:
@@ -132,7 +136,7 @@ class LearningRateMonitor(Configurable, keras.callbacks.Callback):
                     self._write_steps[callback] = _writer(callback, list(values)[1:])
                 self._write_steps[callback](values)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self._write_steps = {}
 
 

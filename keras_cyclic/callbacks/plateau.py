@@ -1,5 +1,7 @@
 """Reducing the learning rate when a metric has stopped improving."""
 
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +10,7 @@ from keras.src.utils import io_utils
 from keras_cyclic import _arguments
 from keras_cyclic._borrowed_learning_rates import own_learning_rate
 from keras_cyclic._readings import learning_rate_now
+from keras_cyclic._types import Integer, Logs, Real
 from keras_cyclic._wrapped_optimizers import all_suffixed_optimizers
 from keras_cyclic.callbacks._adjusted_rates import after_adjustment, replace_rates
 from keras_cyclic.callbacks._cycle_end import CycleEndCallback
@@ -80,16 +83,16 @@ class ReduceLROnPlateau(CycleEndCallback):
 
     def __init__(
         self,
-        monitor="val_loss",
-        factor=0.1,
-        patience=10,
-        verbose=0,
-        mode="auto",
-        min_delta=1e-4,
-        cooldown=0,
-        min_lr=0.0,
-        at_cycle_ends=False,
-    ):
+        monitor: str = "val_loss",
+        factor: Real = 0.1,
+        patience: Integer = 10,
+        verbose: int = 0,
+        mode: Literal["auto", "min", "max"] = "auto",
+        min_delta: Real = 1e-4,
+        cooldown: Integer = 0,
+        min_lr: Real = 0.0,
+        at_cycle_ends: bool = False,
+    ) -> None:
         super().__init__(monitor, mode, min_delta, verbose)
         self.factor = _arguments.fraction("factor", factor)
         self.patience = _arguments.count("patience", patience)
@@ -99,11 +102,11 @@ class ReduceLROnPlateau(CycleEndCallback):
         self.waits_for_cycles = self.at_cycle_ends
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         super().reset()
         self.cooldown_counter = 0
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         if getattr(model, "optimizer", None) is None:
             return
@@ -113,7 +116,7 @@ class ReduceLROnPlateau(CycleEndCallback):
                 # What was loaded before this `fit_one_cycle` is from another cycle.
                 rate.scale = 1.0
 
-    def attach(self):
+    def attach(self) -> None:
         replace_rates(self.model, self._scaled_with_min_lr)
 
     def _scaled_with_min_lr(self, rate):
@@ -128,7 +131,7 @@ class ReduceLROnPlateau(CycleEndCallback):
         # Also groups without weights, as Keras does.
         return [optimizer for _, optimizer in all_suffixed_optimizers(self.model.optimizer)]
 
-    def snapshot(self):
+    def snapshot(self) -> dict[str, Any]:
         present = [optimizer._learning_rate for optimizer in self._optimizers()]
         own = [own_learning_rate(optimizer) for optimizer in self._optimizers()]
         # The cycle of a `fit_one_cycle` is no part of the model, but a backup goes on in it.
@@ -139,7 +142,7 @@ class ReduceLROnPlateau(CycleEndCallback):
             "borrowed_scales": [_scale(rate) for rate in borrowed],
         }
 
-    def restore(self, entry):
+    def restore(self, entry: dict[str, Any] | None) -> None:
         entry = dict(entry or {})
         optimizers = self._optimizers()
         none = [None] * len(optimizers)
@@ -153,11 +156,11 @@ class ReduceLROnPlateau(CycleEndCallback):
                 rate.scale = 1.0 if scale is None else scale
         after_adjustment(self.model)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._first_step = step_of(self.model)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = {} if logs is None else logs
         # The groups of some MultiOptimizers are known only when the first step has been made. A
         # `min_lr` stays as it is: another callback in the list may have another one.
@@ -174,7 +177,7 @@ class ReduceLROnPlateau(CycleEndCallback):
             self.cycle = cycle
         self._judge(value, epoch)
 
-    def in_cooldown(self):
+    def in_cooldown(self) -> bool:
         """Whether a reduction is so recent that nothing is judged."""
         return self.cooldown_counter > 0
 

@@ -1,13 +1,16 @@
 """The learning-rate range test, as a callback."""
 
+from typing import Any, Literal
+
 import keras
 import numpy as np
 
 from keras_cyclic import _arguments
 from keras_cyclic._fit import callback_list_with
+from keras_cyclic._types import Integer, Logs, Real
 from keras_cyclic.callbacks._range_test_run import RangeTestRun
 from keras_cyclic.callbacks._validation import ValidationLoss
-from keras_cyclic.range_test_result import LEAST_POINTS
+from keras_cyclic.range_test_result import LEAST_POINTS, RangeTestResult
 
 
 class LRRangeTest(keras.callbacks.Callback):
@@ -95,20 +98,20 @@ class LRRangeTest(keras.callbacks.Callback):
 
     def __init__(
         self,
-        min_lr=1e-7,
-        max_lr=10.0,
-        steps=100,
-        spacing="exponential",
-        smoothing=0.9,
-        stop_factor=4.0,
-        restore=True,
-        validation_data=None,
-        validation_every=1,
-        validation_batch_size=None,
-        validation_steps=None,
-        monitor="loss",
-        verbose=0,
-    ):
+        min_lr: Real = 1e-7,
+        max_lr: Real = 10.0,
+        steps: Integer = 100,
+        spacing: Literal["exponential", "linear"] = "exponential",
+        smoothing: Real = 0.9,
+        stop_factor: Real = 4.0,
+        restore: bool = True,
+        validation_data: Any = None,
+        validation_every: Integer = 1,
+        validation_batch_size: int | None = None,
+        validation_steps: int | None = None,
+        monitor: str = "loss",
+        verbose: int = 0,
+    ) -> None:
         super().__init__()
         self.min_lr = _arguments.positive("min_lr", min_lr)
         self.max_lr = _arguments.positive("max_lr", max_lr)
@@ -144,10 +147,11 @@ class LRRangeTest(keras.callbacks.Callback):
             )
         self.monitor = monitor
         self.verbose = verbose
-        self.result = None
-        self._run = None
+        # Any stands for None, which it is only before the end of a test.
+        self.result: RangeTestResult | Any = None
+        self._run: RangeTestRun | None = None
 
-    def set_params(self, params):
+    def set_params(self, params: dict[str, Any]) -> None:
         super().set_params(params)
         callbacks = callback_list_with(self)
         if callbacks is None:
@@ -160,7 +164,7 @@ class LRRangeTest(keras.callbacks.Callback):
             # `CallbackList` is going over this list now, and will leave out what has moved up.
             order[place].set_params(params)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         self.restore_model()
         self.result = None
         check_model(self.model)
@@ -170,14 +174,14 @@ class LRRangeTest(keras.callbacks.Callback):
             raise ValueError("The data for the range test is empty.")
         self._run = RangeTestRun(self.model, self, self._learning_rates())
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if self._run is not None and epoch == self.params["epochs"] - 1:
             self._run.go_round(self.params["epochs"])
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self.restore_model()
 
-    def restore_model(self):
+    def restore_model(self) -> None:
         """Puts the model back as it was, after a `fit` that was interrupted during the test."""
         if self._run is not None:
             self._run.end()

@@ -5,15 +5,17 @@ import os
 import shutil
 import string
 import warnings
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
+from keras_cyclic._types import Integer, Logs
 from keras_cyclic.callbacks._cycle_position import CyclePosition
 from keras_cyclic.hyperparameters import real_optimizers_of
-from keras_cyclic.schedules.schedule import check_schedule
+from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
@@ -92,7 +94,13 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
     - [Loshchilov and Hutter, 2017](https://arxiv.org/abs/1608.03983)
     """
 
-    def __init__(self, filepath, schedule=None, keep=None, verbose=0):
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        schedule: KerasSchedule | None = None,
+        keep: Integer | None = None,
+        verbose: int = 0,
+    ) -> None:
         super().__init__()
         self.filepath = _check_filepath(filepath)
         self.schedule = None if schedule is None else check_schedule("schedule", schedule)
@@ -100,17 +108,17 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         if keep is not None:
             self.keep = _arguments.length("keep", keep, "a positive whole number of snapshots")
         self.verbose = verbose
-        self.filepaths = []
-        self.steps = {}
-        self._position = None
+        self.filepaths: list[str] = []
+        self.steps: dict[int, int] = {}
+        self._position: Any = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         self._position = CyclePosition(self.model, "SnapshotEnsemble", self.schedule)
         self._epoch_length = (self.params or {}).get("steps")
         # The step may change before the first epoch: BackupAndRestore loads it.
         self._cycle = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._epoch = epoch
         self._position.begin_epoch()
         self._epoch_start = self._position.step()
@@ -122,10 +130,10 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
             self._position.warn_if_none_ends(epochs - epoch, self._epoch_length)
             self._save_if_nearest(-1)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._save_if_nearest(batch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if self.model.steps_per_execution > 1:
             # `steps_per_epoch` counts short where it is no multiple of the execution's steps and
             # the data has more.

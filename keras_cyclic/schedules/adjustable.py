@@ -4,6 +4,8 @@ What changes is kept in variables, which the compiled step reads anew each time.
 given one of these by the callback that adjusts it.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -86,7 +88,7 @@ class Scaled(Schedule):
     def cycles(self):
         return cycles_of(self.schedule)
 
-    def one_cycle(self):
+    def one_cycle(self) -> tuple[Any, int] | None:
         return one_cycle_of(self.schedule)
 
 

@@ -1,11 +1,14 @@
 """Schedules made of schedules: warm-up, one after another, sampled more rarely."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
+from keras_cyclic._types import Integer, Integers, Real, Tensor
 from keras_cyclic.schedules.adjustable import adjustments, without_moves
 from keras_cyclic.schedules.clock import (
     Cycles,
@@ -18,11 +21,13 @@ from keras_cyclic.schedules.clock import (
 )
 from keras_cyclic.schedules.cycle_starts import (
     NO_CYCLES,
+    CycleStarts,
     DelayedCycles,
     JoinedCycles,
     SampledCycles,
 )
 from keras_cyclic.schedules.schedule import (
+    KerasSchedule,
     Schedule,
     check_schedule,
     cycles_of,
@@ -49,10 +54,10 @@ class Constant(Schedule):
     0.1
     """
 
-    def __init__(self, lr):
+    def __init__(self, lr: Real) -> None:
         self.lr = _arguments.rate("lr", lr)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         return ops.full_like(step, self.lr, dtype=float_dtype())
 
 
@@ -92,7 +97,13 @@ class Warmup(Schedule):
     - [Goyal et al., 2017](https://arxiv.org/abs/1706.02677)
     """
 
-    def __init__(self, schedule, warmup_steps, initial_lr=0.0, profile="linear"):
+    def __init__(
+        self,
+        schedule: KerasSchedule,
+        warmup_steps: Integer,
+        initial_lr: Real = 0.0,
+        profile: profiles.ProfileLike = "linear",
+    ) -> None:
         self.schedule = check_schedule("schedule", schedule)
         self.warmup_steps = _arguments.length("warmup_steps", warmup_steps)
         # What was moved since the training began must not make these arguments wrong.
@@ -109,7 +120,7 @@ class Warmup(Schedule):
         self._profile = profiles.get(profile)
         self._rise = Move(0, self.warmup_steps)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         if adjustments(self.schedule):
             # In a later part of a Sequential, the climb begins when bounds have been moved.
             peak = evaluate(self.schedule, step * 0)
@@ -120,11 +131,11 @@ class Warmup(Schedule):
             climbing = climbing + self.initial_lr
         return _then(self.schedule, self.warmup_steps, step, climbing)
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         cycles = cycles_of(self.schedule)
         return cycles and DelayedCycles(cycles, self.warmup_steps)
 
-    def one_cycle(self):
+    def one_cycle(self) -> tuple[Any, int] | None:
         return one_cycle_of(self.schedule, self.warmup_steps)
 
 
@@ -159,7 +170,7 @@ class Sequential(Schedule):
     [0.1, 0.1, 0.05, 0.0]
     """
 
-    def __init__(self, schedules, boundaries):
+    def __init__(self, schedules: Sequence[KerasSchedule], boundaries: Integers) -> None:
         if not isinstance(schedules, (list, tuple)):
             raise TypeError(
                 "Argument `schedules` must be a list of schedules. "
@@ -175,19 +186,19 @@ class Sequential(Schedule):
                 f"{len(self.boundaries)} boundaries for {len(self.schedules)} schedules"
             )
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         rate = evaluate(self.schedules[0], step)
         for schedule, boundary in zip(self.schedules[1:], self.boundaries):
             rate = _then(schedule, boundary, step, rate)
         return rate
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         found = [cycles_of(schedule) for schedule in self.schedules]
         if not any(found):
             return None
         return JoinedCycles(tuple(cycles or NO_CYCLES for cycles in found), tuple(self.boundaries))
 
-    def one_cycle(self):
+    def one_cycle(self) -> tuple[Any, int] | None:
         return one_cycle_of(self.schedules[-1], ([0] + self.boundaries)[-1])
 
 
@@ -227,16 +238,16 @@ class Sampled(Schedule):
     - [Chen, Wolfe and Kyrillidis, 2022](https://arxiv.org/abs/2107.04197)
     """
 
-    def __init__(self, schedule, every):
+    def __init__(self, schedule: KerasSchedule, every: Integer) -> None:
         self.schedule = check_schedule("schedule", schedule)
         self.every = _arguments.length("every", every)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         return evaluate(self.schedule, step - Cycles(self.every).offset(step))
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         cycles = cycles_of(self.schedule)
         return cycles and SampledCycles(cycles, self.every)
 
-    def one_cycle(self):
+    def one_cycle(self) -> tuple[Any, int] | None:
         return one_cycle_of(self.schedule)

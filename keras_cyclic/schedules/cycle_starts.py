@@ -8,6 +8,15 @@ Python ints.
 
 import bisect
 import dataclasses
+from typing import Protocol
+
+
+class CycleStarts(Protocol):
+    """What all of them can do."""
+
+    def index(self, step: int) -> int: ...
+
+    def start(self, index: int) -> int | None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,10 +25,10 @@ class EqualCycles:
 
     length: int
 
-    def index(self, step):
+    def index(self, step: int) -> int:
         return step // self.length
 
-    def start(self, index):
+    def start(self, index: int) -> int | None:
         return index * self.length
 
 
@@ -27,12 +36,12 @@ class EqualCycles:
 class ListedCycles:
     """Cycles that begin at the listed steps, of which the first is 0. The last has no end."""
 
-    starts: tuple
+    starts: tuple[int, ...]
 
-    def index(self, step):
+    def index(self, step: int) -> int:
         return bisect.bisect_right(self.starts, step) - 1
 
-    def start(self, index):
+    def start(self, index: int) -> int | None:
         return self.starts[index] if index < len(self.starts) else None
 
 
@@ -40,13 +49,13 @@ class ListedCycles:
 class DelayedCycles:
     """Cycles of which the first is longer by `delay` steps at its start."""
 
-    cycles: object
+    cycles: CycleStarts
     delay: int
 
-    def index(self, step):
+    def index(self, step: int) -> int:
         return self.cycles.index(max(step - self.delay, 0))
 
-    def start(self, index):
+    def start(self, index: int) -> int | None:
         start = self.cycles.start(index)
         return start if not start else start + self.delay
 
@@ -58,13 +67,13 @@ class SampledCycles:
     A cycle with no multiple in it begins and ends at once, with the next.
     """
 
-    cycles: object
+    cycles: CycleStarts
     every: int
 
-    def index(self, step):
+    def index(self, step: int) -> int:
         return self.cycles.index(step - step % self.every)
 
-    def start(self, index):
+    def start(self, index: int) -> int | None:
         start = self.cycles.start(index)
         return start if start is None else -(-start // self.every) * self.every
 
@@ -76,19 +85,20 @@ class JoinedCycles:
     A boundary ends the cycle that it cuts. `parts` are one more than `boundaries`.
     """
 
-    parts: tuple
-    boundaries: tuple
+    parts: tuple[CycleStarts, ...]
+    boundaries: tuple[int, ...]
 
-    def index(self, step):
+    def index(self, step: int) -> int:
         reached = bisect.bisect_right(self.boundaries, step)
         begin = (0, *self.boundaries)[reached]
         before = sum(self._counts()[:reached])
         return before + self.parts[reached].index(step - begin)
 
-    def start(self, index):
+    def start(self, index: int) -> int | None:
         for part, begin, count in zip(self.parts, (0, *self.boundaries), self._counts()):
             if index < count:
-                return begin + part.start(index)
+                start = part.start(index)
+                return start if start is None else begin + start
             index -= count
         start = self.parts[-1].start(index)
         return start if start is None else self.boundaries[-1] + start

@@ -1,11 +1,14 @@
 """Cyclical rates: up and down between two bounds, again and again."""
 
 import functools
+from collections.abc import Callable
+from typing import Literal
 
 import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
+from keras_cyclic._types import Integer, Real, Tensor
 from keras_cyclic.schedules import envelope
 from keras_cyclic.schedules.clock import Cycles, Move, before
 from keras_cyclic.schedules.wave import CyclicalWave, above
@@ -60,14 +63,14 @@ class Cyclical(CyclicalWave):
 
     def __init__(
         self,
-        base_lr,
-        max_lr,
-        step_size,
-        step_size_down=None,
-        profile="linear",
-        scale_fn="constant",
-        scale_mode="cycle",
-    ):
+        base_lr: Real,
+        max_lr: Real,
+        step_size: Integer,
+        step_size_down: Integer | None = None,
+        profile: profiles.ProfileLike = "linear",
+        scale_fn: Literal["constant", "halve"] | Callable[[Tensor], Tensor] = "constant",
+        scale_mode: Literal["cycle", "iterations"] = "cycle",
+    ) -> None:
         self.max_lr = _arguments.rate("max_lr", max_lr)
         self.base_lr = _arguments.rate_up_to("base_lr", base_lr, "max_lr", self.max_lr)
         self.step_size = _arguments.length("step_size", step_size)
@@ -85,10 +88,10 @@ class Cyclical(CyclicalWave):
         self._fall = Move(self.step_size, cycle_length)
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         return self.base_lr, self.max_lr
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         if isinstance(self._profile, profiles.Linear) and self._envelope is envelope.constant:
             # Optimizers with weight decay evaluate the rate once a variable: multiplying the
             # slopes by the amplitude here saves a multiplication in the graph.
@@ -96,10 +99,10 @@ class Cyclical(CyclicalWave):
             return self.base_lr + self._share_of_climb(self._clock.offset(step), amplitude)
         return super().learning_rate(step)
 
-    def learning_rate_between(self, low, high, step):
+    def learning_rate_between(self, low: Tensor, high: Tensor, step: Tensor) -> Tensor:
         return above(low, (high - low) * self.height(step))
 
-    def height(self, step):
+    def height(self, step: Tensor) -> Tensor:
         height = self._height_in_cycle(self._clock.offset(step))
         if self._envelope is envelope.constant:
             return height
@@ -151,7 +154,9 @@ class Triangular(Cyclical):
     - [Smith, 2017](https://arxiv.org/abs/1506.01186)
     """
 
-    def __init__(self, base_lr, max_lr, step_size, step_size_down=None):
+    def __init__(
+        self, base_lr: Real, max_lr: Real, step_size: Integer, step_size_down: Integer | None = None
+    ) -> None:
         super().__init__(base_lr, max_lr, step_size, step_size_down)
 
 
@@ -190,7 +195,9 @@ class Triangular2(Cyclical):
     - [Smith, 2017](https://arxiv.org/abs/1506.01186)
     """
 
-    def __init__(self, base_lr, max_lr, step_size, step_size_down=None):
+    def __init__(
+        self, base_lr: Real, max_lr: Real, step_size: Integer, step_size_down: Integer | None = None
+    ) -> None:
         super().__init__(base_lr, max_lr, step_size, step_size_down, scale_fn="halve")
 
 
@@ -231,7 +238,14 @@ class ExpRange(Cyclical):
     - [Smith, 2017](https://arxiv.org/abs/1506.01186)
     """
 
-    def __init__(self, base_lr, max_lr, step_size, gamma, step_size_down=None):
+    def __init__(
+        self,
+        base_lr: Real,
+        max_lr: Real,
+        step_size: Integer,
+        gamma: Real,
+        step_size_down: Integer | None = None,
+    ) -> None:
         super().__init__(base_lr, max_lr, step_size, step_size_down)
         self.gamma = _arguments.decay_factor("gamma", gamma)
         self._envelope = functools.partial(envelope.exponential, self.gamma)

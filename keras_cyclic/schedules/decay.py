@@ -3,6 +3,7 @@
 import keras
 
 from keras_cyclic import _arguments, profiles
+from keras_cyclic._types import Integer, Real, Tensor
 from keras_cyclic.schedules.clock import Move, at_most
 from keras_cyclic.schedules.wave import Wave
 
@@ -39,7 +40,13 @@ class Decay(Wave):
     [0.1, 0.0119, 0.0, 0.0]
     """
 
-    def __init__(self, initial_lr, final_lr, decay_steps, profile="linear"):
+    def __init__(
+        self,
+        initial_lr: Real,
+        final_lr: Real,
+        decay_steps: Integer,
+        profile: profiles.ProfileLike = "linear",
+    ) -> None:
         self.initial_lr = _arguments.rate("initial_lr", initial_lr)
         self.final_lr = _arguments.rate_up_to("final_lr", final_lr, "initial_lr", self.initial_lr)
         self.decay_steps = _arguments.length("decay_steps", decay_steps)
@@ -48,10 +55,10 @@ class Decay(Wave):
         self._move = Move(0, self.decay_steps)
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         return self.final_lr, self.initial_lr
 
-    def height(self, step):
+    def height(self, step: Tensor) -> Tensor:
         return self._profile.fall(self._move, at_most(step, self.decay_steps))
 
 
@@ -81,7 +88,7 @@ class LinearDecay(Decay):
     0.075
     """
 
-    def __init__(self, initial_lr, decay_steps, final_lr=0.0):
+    def __init__(self, initial_lr: Real, decay_steps: Integer, final_lr: Real = 0.0) -> None:
         super().__init__(initial_lr, final_lr, decay_steps, profile="linear")
 
 
@@ -115,7 +122,7 @@ class CosineAnnealing(Decay):
     - [Loshchilov and Hutter, 2017](https://arxiv.org/abs/1608.03983)
     """
 
-    def __init__(self, initial_lr, decay_steps, final_lr=0.0):
+    def __init__(self, initial_lr: Real, decay_steps: Integer, final_lr: Real = 0.0) -> None:
         super().__init__(initial_lr, final_lr, decay_steps, profile="cosine")
 
 
@@ -146,9 +153,12 @@ class PolynomialDecay(Decay):
     0.025
     """
 
-    def __init__(self, initial_lr, decay_steps, final_lr=0.0, power=2.0):
-        super().__init__(initial_lr, final_lr, decay_steps, profile=profiles.Polynomial(power))
-        self.power = self.profile.power
+    def __init__(
+        self, initial_lr: Real, decay_steps: Integer, final_lr: Real = 0.0, power: Real = 2.0
+    ) -> None:
+        polynomial = profiles.Polynomial(power)
+        super().__init__(initial_lr, final_lr, decay_steps, profile=polynomial)
+        self.power = polynomial.power
 
 
 @keras.saving.register_keras_serializable(package="keras_cyclic")
@@ -185,6 +195,9 @@ class REX(Decay):
     - [Chen, Wolfe and Kyrillidis, 2022](https://arxiv.org/abs/2107.04197)
     """
 
-    def __init__(self, initial_lr, decay_steps, final_lr=0.0, beta=0.5):
-        super().__init__(initial_lr, final_lr, decay_steps, profile=profiles.REX(beta))
-        self.beta = self.profile.beta
+    def __init__(
+        self, initial_lr: Real, decay_steps: Integer, final_lr: Real = 0.0, beta: Real = 0.5
+    ) -> None:
+        rex = profiles.REX(beta)
+        super().__init__(initial_lr, final_lr, decay_steps, profile=rex)
+        self.beta = rex.beta

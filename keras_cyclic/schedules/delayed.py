@@ -1,11 +1,14 @@
 """A wave that begins later, for an optimizer that has already trained."""
 
+from typing import Any
+
 import keras
 
 from keras_cyclic import _arguments
+from keras_cyclic._types import Integer, Tensor
 from keras_cyclic.schedules.clock import at_least, countable
-from keras_cyclic.schedules.cycle_starts import DelayedCycles
-from keras_cyclic.schedules.schedule import check_schedule, one_cycle_of
+from keras_cyclic.schedules.cycle_starts import CycleStarts, DelayedCycles
+from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, one_cycle_of
 from keras_cyclic.schedules.wave import Wave
 
 
@@ -36,7 +39,7 @@ class Delayed(Wave):
     [0.1, 0.1, 0.05, 0.0]
     """
 
-    def __init__(self, schedule, delay):
+    def __init__(self, schedule: KerasSchedule, delay: Integer) -> None:
         if not isinstance(check_schedule("schedule", schedule), Wave):
             raise TypeError(
                 "Argument `schedule` must be a schedule of `keras_cyclic` that moves between two "
@@ -46,20 +49,20 @@ class Delayed(Wave):
         self.delay = _arguments.length("delay", delay)
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         return self.schedule.bounds
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         return self.schedule.learning_rate(self._since(step))
 
-    def height(self, step):
+    def height(self, step: Tensor) -> Tensor:
         return self.schedule.height(self._since(step))
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         cycles = self.schedule.cycles()
         return cycles and DelayedCycles(cycles, self.delay)
 
-    def one_cycle(self):
+    def one_cycle(self) -> tuple[Any, int] | None:
         return one_cycle_of(self.schedule, self.delay)
 
     def _since(self, step):

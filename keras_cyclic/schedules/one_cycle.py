@@ -1,13 +1,15 @@
 """1cycle: one wave over the whole training, and a tail that goes far below its start."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
+from keras_cyclic._types import Integer, Real, Tensor
 from keras_cyclic.schedules.clock import Move, at_most, before, either
-from keras_cyclic.schedules.cycle_starts import ListedCycles
+from keras_cyclic.schedules.cycle_starts import CycleStarts, ListedCycles
 from keras_cyclic.schedules.wave import Wave
 
 
@@ -72,14 +74,16 @@ class OneCycle(Wave):
 
     def __init__(
         self,
-        max_lr,
-        total_steps,
-        pct_start=0.3,
-        div_factor=25.0,
-        final_div_factor=1e4,
-        profile="cosine",
-        three_phase=False,
-    ):
+        max_lr: Real,
+        total_steps: Integer,
+        pct_start: Real = 0.3,
+        div_factor: Real = 25.0,
+        final_div_factor: Real = 1e4,
+        profile: profiles.ProfileLike
+        | tuple[profiles.ProfileLike, profiles.ProfileLike]
+        | list[profiles.ProfileLike] = "cosine",
+        three_phase: bool = False,
+    ) -> None:
         self.max_lr = _arguments.rate("max_lr", max_lr)
         self.total_steps = _arguments.length("total_steps", total_steps)
         self.pct_start = _arguments.fraction("pct_start", pct_start)
@@ -104,10 +108,10 @@ class OneCycle(Wave):
         self._tail = Move(self._valley, self._last)
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         return min(self._initial_lr, self._final_lr), self.max_lr
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         step = at_most(step, self._last)
         rising, before_tail = self._phase(step)
         # What the first moves rest on is where the training starts; then comes the end.
@@ -116,13 +120,13 @@ class OneCycle(Wave):
         amplitude = either(first, self.max_lr - self._initial_lr, high - self._final_lr)
         return low + amplitude * self._height_in_phase(step, rising, before_tail)
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         return ListedCycles((0, self.total_steps))
 
-    def one_cycle(self):
+    def one_cycle(self) -> tuple[Any, int] | None:
         return self, 0
 
-    def height(self, step):
+    def height(self, step: Tensor) -> Tensor:
         """How high the wave stands: 0 at the start and at the end, 1 at the peak.
 
         In the last of three phases, below the start, it stays 0.

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
+from keras_cyclic._types import Integer, Real, Tensor
 from keras_cyclic.schedules.clock import Cycles, GrowingCycles
 from keras_cyclic.schedules.envelope import geometric
 from keras_cyclic.schedules.wave import CyclicalWave, above
@@ -54,13 +55,13 @@ class CosineAnnealingWarmRestarts(CyclicalWave):
 
     def __init__(
         self,
-        initial_lr,
-        first_decay_steps,
-        t_mul=1.0,
-        m_mul=1.0,
-        final_lr=0.0,
-        profile="cosine",
-    ):
+        initial_lr: Real,
+        first_decay_steps: Integer,
+        t_mul: Real = 1.0,
+        m_mul: Real = 1.0,
+        final_lr: Real = 0.0,
+        profile: profiles.ProfileLike = "cosine",
+    ) -> None:
         self.initial_lr = _arguments.rate("initial_lr", initial_lr)
         self.first_decay_steps = _arguments.length("first_decay_steps", first_decay_steps)
         self.t_mul = _arguments.at_least_one("t_mul", t_mul)
@@ -68,16 +69,17 @@ class CosineAnnealingWarmRestarts(CyclicalWave):
         self.final_lr = _arguments.rate_up_to("final_lr", final_lr, "initial_lr", self.initial_lr)
         self.profile = profile
         self._profile = profiles.get(profile)
+        self._clock: Cycles | GrowingCycles
         if self.t_mul == 1:
             self._clock = Cycles(self.first_decay_steps)
         else:
             self._clock = GrowingCycles(self.first_decay_steps, self.t_mul)
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         return self.final_lr, self.initial_lr
 
-    def height(self, step):
+    def height(self, step: Tensor) -> Tensor:
         low, high = self.bounds
         height, scale = self._fall(step)
         if self.m_mul == 1:
@@ -86,7 +88,7 @@ class CosineAnnealingWarmRestarts(CyclicalWave):
             scale = ops.maximum((high * scale - low) / (high - low), 0.0)
         return height * scale
 
-    def learning_rate_between(self, low, high, step):
+    def learning_rate_between(self, low: Tensor, high: Tensor, step: Tensor) -> Tensor:
         height, scale = self._fall(step)
         amplitude = high - low if self.m_mul == 1 else ops.maximum(high * scale - low, 0.0)
         return above(low, amplitude * height)

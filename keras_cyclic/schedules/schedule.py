@@ -1,17 +1,19 @@
 """The base of all schedules, and the product that its `*` makes."""
 
 import numbers
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule as KerasSchedule
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
 from keras_cyclic._training_ahead import look_ahead
+from keras_cyclic._types import Real, Tensor
 from keras_cyclic.schedules.clock import integer_step, to_float
-
-KerasSchedule = keras.optimizers.schedules.LearningRateSchedule
+from keras_cyclic.schedules.cycle_starts import CycleStarts
 
 
 class Schedule(Configurable, KerasSchedule):
@@ -31,7 +33,7 @@ class Schedule(Configurable, KerasSchedule):
     # NumPy's numbers would otherwise try to multiply a schedule as an array.
     __array_ufunc__ = None
 
-    def __call__(self, step):
+    def __call__(self, step: int | Tensor) -> Tensor:
         """The learning rate at `step`.
 
         Args:
@@ -48,7 +50,7 @@ class Schedule(Configurable, KerasSchedule):
         look_ahead(self, step)
         return ops.cast(self.learning_rate(integer_step(step)), keras.config.floatx())
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self) and name in self._arguments():
             raise AttributeError(
                 f"`{name}` of a schedule cannot be changed: a compiled training step would keep "
@@ -56,7 +58,7 @@ class Schedule(Configurable, KerasSchedule):
             )
         super().__setattr__(name, value)
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Refuses the place among `callbacks`, where Keras calls this.
 
         Raises:
@@ -68,7 +70,7 @@ class Schedule(Configurable, KerasSchedule):
             f"Received: {self!r}"
         )
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         """The formula of the schedule.
 
         Args:
@@ -81,7 +83,7 @@ class Schedule(Configurable, KerasSchedule):
             f"{type(self).__name__} must implement `learning_rate(self, step)`."
         )
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         """When the cycles of the schedule begin, for callbacks that wait for the end of one.
 
         Returns:
@@ -90,7 +92,7 @@ class Schedule(Configurable, KerasSchedule):
             is no such cycle. None if the schedule has no cycles.
         """
 
-    def one_cycle(self):
+    def one_cycle(self) -> tuple[Any, int] | None:
         """The part of the schedule that must end with the training, if there is one.
 
         Returns:
@@ -98,7 +100,7 @@ class Schedule(Configurable, KerasSchedule):
             any length.
         """
 
-    def __mul__(self, factor):
+    def __mul__(self, factor: Real | KerasSchedule) -> "Product":
         if isinstance(factor, (numbers.Real, KerasSchedule)):
             return Product(self, factor)
         return NotImplemented
@@ -131,23 +133,23 @@ class Product(Schedule):
     0.005
     """
 
-    def __init__(self, schedule, factor):
+    def __init__(self, schedule: KerasSchedule, factor: Real | KerasSchedule) -> None:
         self.schedule = check_schedule("schedule", schedule)
         if isinstance(factor, KerasSchedule):
             self.factor = factor
         else:
             self.factor = _arguments.rate("factor", factor)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         factor = self.factor if isinstance(self.factor, float) else evaluate(self.factor, step)
         return evaluate(self.schedule, step) * factor
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         found = [cycles_of(part) for part in (self.schedule, self.factor)]
         found = [cycles for cycles in found if cycles is not None]
         return found[0] if found and all(cycles == found[0] for cycles in found) else None
 
-    def one_cycle(self):
+    def one_cycle(self) -> tuple[Any, int] | None:
         return one_cycle_of(self.schedule) if isinstance(self.factor, float) else None
 
 

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_cyclic import _arguments
+from keras_cyclic._types import Integer, Real, Tensor
 from keras_cyclic.schedules.clock import to_float
 from keras_cyclic.schedules.envelope import geometric
 from keras_cyclic.schedules.schedule import Schedule
@@ -35,12 +36,12 @@ class ExponentialDecay(Schedule):
     [0.1, 0.070711, 0.05]
     """
 
-    def __init__(self, initial_lr, decay_steps, decay_rate):
+    def __init__(self, initial_lr: Real, decay_steps: Integer, decay_rate: Real) -> None:
         self.initial_lr = _arguments.rate("initial_lr", initial_lr)
         self.decay_steps = _arguments.length("decay_steps", decay_steps)
         self.decay_rate = _arguments.decay_factor("decay_rate", decay_rate)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         return self.initial_lr * geometric(self.decay_rate, step, every=self.decay_steps)
 
 
@@ -73,9 +74,9 @@ class InverseSquareRootDecay(Schedule):
     - [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762)
     """
 
-    def __init__(self, initial_lr, decay_steps):
+    def __init__(self, initial_lr: Real, decay_steps: Integer) -> None:
         self.initial_lr = _arguments.rate("initial_lr", initial_lr)
         self.decay_steps = _arguments.length("decay_steps", decay_steps)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         return self.initial_lr / ops.sqrt(1.0 + to_float(step) / self.decay_steps)

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_cyclic import _arguments
+from keras_cyclic._types import Integer, Integers, Real, Tensor
 from keras_cyclic.schedules.clock import Cycles, float_dtype, passed
 from keras_cyclic.schedules.envelope import geometric
 from keras_cyclic.schedules.schedule import Schedule
@@ -36,13 +37,13 @@ class StepDecay(Schedule):
     [0.1, 0.1, 0.01, 0.001]
     """
 
-    def __init__(self, initial_lr, step_size, gamma=0.1):
+    def __init__(self, initial_lr: Real, step_size: Integer, gamma: Real = 0.1) -> None:
         self.initial_lr = _arguments.rate("initial_lr", initial_lr)
         self.step_size = _arguments.length("step_size", step_size)
         self.gamma = _arguments.decay_factor("gamma", gamma)
         self._clock = Cycles(self.step_size)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         return self.initial_lr * geometric(self.gamma, self._clock.index(step))
 
 
@@ -72,12 +73,12 @@ class MultiStepDecay(Schedule):
     [0.1, 0.01, 0.01, 0.001]
     """
 
-    def __init__(self, initial_lr, milestones, gamma=0.1):
+    def __init__(self, initial_lr: Real, milestones: Integers, gamma: Real = 0.1) -> None:
         self.initial_lr = _arguments.rate("initial_lr", initial_lr)
         self.milestones = _arguments.increasing_lengths("milestones", milestones)
         self.gamma = _arguments.decay_factor("gamma", gamma)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         rates = self.initial_lr * self.gamma ** np.arange(len(self.milestones) + 1.0)
         rates = ops.convert_to_tensor(rates.astype(float_dtype()))
         return ops.take(rates, passed(self.milestones, step), axis=0)

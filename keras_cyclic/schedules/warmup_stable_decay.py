@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_cyclic import _arguments, profiles
+from keras_cyclic._types import Integer, Real, Tensor
 from keras_cyclic.schedules.clock import Move, at_least, at_most, before
 from keras_cyclic.schedules.schedule import Schedule
 
@@ -50,13 +51,13 @@ class WarmupStableDecay(Schedule):
 
     def __init__(
         self,
-        max_lr,
-        warmup_steps,
-        stable_steps,
-        decay_steps,
-        final_lr=0.0,
-        decay_profile="linear",
-    ):
+        max_lr: Real,
+        warmup_steps: Integer,
+        stable_steps: Integer,
+        decay_steps: Integer,
+        final_lr: Real = 0.0,
+        decay_profile: profiles.ProfileLike = "linear",
+    ) -> None:
         self.max_lr = _arguments.rate("max_lr", max_lr)
         self.warmup_steps = _arguments.length("warmup_steps", warmup_steps)
         self.stable_steps = _arguments.length("stable_steps", stable_steps)
@@ -69,7 +70,7 @@ class WarmupStableDecay(Schedule):
         self._rise = Move(0, self.warmup_steps)
         self._fall = Move(self._decay_start, self._decay_end)
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         in_fall = at_most(at_least(step, self._decay_start), self._decay_end)
         height = self._profile.fall(self._fall, in_fall)
         return ops.where(

@@ -6,6 +6,8 @@
 4. The *bounds* turn the height into a learning rate. They are here.
 """
 
+from keras_cyclic._types import Tensor
+from keras_cyclic.schedules.cycle_starts import CycleStarts
 from keras_cyclic.schedules.schedule import Schedule
 
 
@@ -22,11 +24,11 @@ class Wave(Schedule):
     """
 
     @property
-    def bounds(self):
+    def bounds(self) -> tuple[float, float]:
         """The lowest and the highest learning rate, as a pair of Python floats."""
         raise NotImplementedError(f"{type(self).__name__} must implement `bounds`.")
 
-    def height(self, step):
+    def height(self, step: Tensor) -> Tensor:
         """How high the wave stands between its bounds, the envelope included.
 
         Args:
@@ -37,7 +39,7 @@ class Wave(Schedule):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `height(self, step)`.")
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         low, high = self.bounds
         return above(low, (high - low) * self.height(step))
 
@@ -53,7 +55,7 @@ class CyclicalWave(Wave):
     A subclass keeps its clock as `_clock` and implements `learning_rate_between`.
     """
 
-    def learning_rate_between(self, low, high, step):
+    def learning_rate_between(self, low: Tensor, high: Tensor, step: Tensor) -> Tensor:
         """The rate at `step` if the wave had other bounds.
 
         Args:
@@ -68,10 +70,10 @@ class CyclicalWave(Wave):
             f"{type(self).__name__} must implement `learning_rate_between(self, low, high, step)`."
         )
 
-    def learning_rate(self, step):
+    def learning_rate(self, step: Tensor) -> Tensor:
         return self.learning_rate_between(*self.bounds, step)
 
-    def cycles(self):
+    def cycles(self) -> CycleStarts | None:
         return self._clock.starts()
 
 
