@@ -1,0 +1,57 @@
+"""What differs between the backends of Keras, for tests that run on each of them."""
+
+import keras
+import numpy as np
+import pytest
+
+BACKEND = keras.backend.backend()
+
+# Optimizers count in int64 on TensorFlow; schedules elsewhere in int32.
+LARGEST_STEP = 2**53 if BACKEND == "tensorflow" else 2**31 - 1
+STEP_DTYPE = "int64" if BACKEND == "tensorflow" else "int32"
+
+# The ways in which a schedule can be run: PyTorch compiles nothing that Keras trains with.
+MODES = {"tensorflow": ["eager", "graph", "xla"], "jax": ["eager", "xla"], "torch": ["eager"]}[
+    BACKEND
+]
+
+# JAX has no float64 unless it is told to, and Keras does not tell it to.
+FLOAT_TYPES = ["float16", "bfloat16"] if BACKEND == "jax" else ["float64", "float16", "bfloat16"]
+
+# `fit` on PyTorch takes one step at a time.
+MOST_STEPS_PER_EXECUTION = 1 if BACKEND == "torch" else 4
+
+tensorflow_only = pytest.mark.tensorflow_only
+
+
+def compiled(function, mode="xla"):
+    """The function as a step of training runs it: compiled, where the backend compiles.
+
+    Args:
+        function: A function of tensors.
+        mode: One of `MODES`.
+    """
+    if mode == "eager" or BACKEND == "torch":
+        return function
+    if BACKEND == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=mode == "xla")
+
+
+def step_tensor(steps):
+    """Steps as an integer tensor in the dtype that they are counted in."""
+    return keras.ops.convert_to_tensor(np.asarray(steps, STEP_DTYPE))
+
+
+def countable(steps):
+    """Those of the steps that the backend can count, as a NumPy array."""
+    steps = np.asarray(steps)
+    return steps[steps <= LARGEST_STEP]
+
+
+def to_numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
