@@ -55,3 +55,22 @@ def countable(steps):
 
 def to_numpy(tensor):
     return keras.ops.convert_to_numpy(tensor)
+
+
+def compile_arguments(**arguments):
+    """Arguments of `compile`, without those that the backend does not have.
+
+    PyTorch's `fit` takes one step at a time and compiles none of it here; on JAX, what is not
+    compiled runs one operation at a time.
+    """
+    if BACKEND == "torch":
+        arguments.pop("steps_per_execution", None)
+    if BACKEND != "tensorflow":
+        arguments.pop("jit_compile", None)
+    return arguments
+
+
+def bring_up_to_date(model):
+    """Writes a model's variables where JAX keeps them elsewhere while `fit` runs."""
+    if BACKEND == "jax":
+        model.jax_state_sync()

@@ -9,6 +9,7 @@ import pytest
 import keras_cyclic as kc
 from keras_cyclic._wrapped_optimizers import real_optimizers
 from keras_cyclic.optimizers import layerwise, layerwise_decay
+from tests.backends import compile_arguments
 
 has_multi_optimizer = hasattr(keras.optimizers, "MultiOptimizer")
 multi_optimizer = pytest.mark.skipif(not has_multi_optimizer, reason="came with Keras 3.15")
@@ -44,7 +45,7 @@ def train(model, epochs=STEPS // 5, **kwargs):
 
 def compiled(optimizer, jit_compile=False, **kwargs):
     model = functional()
-    model.compile(optimizer, "mse", jit_compile=jit_compile, **kwargs)
+    model.compile(optimizer, "mse", **compile_arguments(jit_compile=jit_compile, **kwargs))
     return model
 
 
@@ -120,7 +121,7 @@ def test_adam_with_weight_decay_equals_numpy():
     model = functional()
     plain = keras.optimizers.Adam(TRIANGULAR, weight_decay=0.5)
     plain.exclude_from_weight_decay([model.get_layer("head").kernel], var_names=["bias"])
-    model.compile(layerwise(plain, GROUPS, DEFAULT), "mse", jit_compile=False)
+    model.compile(layerwise(plain, GROUPS, DEFAULT), "mse", **compile_arguments(jit_compile=False))
     decayed = (0.5, 0.0, 0.5, 0.0, 0.0, 0.0)
     expected = reference(model.get_weights(), adam_update, triangle, decayed=decayed)
     all_decayed = reference(model.get_weights(), adam_update, triangle, decayed=(0.5,) * 6)
@@ -174,7 +175,7 @@ def test_a_loaded_model_goes_on_identically(make, scaled, tmp_path):
     plain.exclude_from_weight_decay([model.get_layer("head").kernel], var_names=["bias"])
     optimizer = layerwise(plain, patterns, DEFAULT)
     optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
-    model.compile(optimizer, "mse", jit_compile=False, steps_per_execution=5)
+    model.compile(optimizer, "mse", **compile_arguments(jit_compile=False, steps_per_execution=5))
     train(model, epochs=2)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_cyclic as kc
 from keras_cyclic import _step_count, training
+from tests import backends
 from tests.oracles import exact, optimizers
 
 RNG = np.random.default_rng(0)
@@ -23,7 +24,7 @@ needs_multi_optimizer = pytest.mark.skipif(
 def linear_model(optimizer="sgd", **compile_arguments):
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    model.compile(optimizer, "mse", **compile_arguments)
+    model.compile(optimizer, "mse", **backends.compile_arguments(**compile_arguments))
     return model
 
 

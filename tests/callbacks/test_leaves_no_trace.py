@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
+from tests.backends import compile_arguments
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(64, 4)).astype("float32")
@@ -24,7 +25,7 @@ def compiled(optimizer=None, **kwargs):
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     optimizer = optimizer or keras.optimizers.SGD(RATE, momentum=0.9)
-    model.compile(optimizer, "mse", **kwargs)
+    model.compile(optimizer, "mse", **compile_arguments(**kwargs))
     return model
 
 

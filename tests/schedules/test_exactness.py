@@ -9,6 +9,7 @@ import pytest
 import keras_cyclic as kc
 from keras_cyclic.schedules import clock
 from tests.backends import (
+    BACKEND,
     FLOAT_TYPES,
     LARGEST_STEP,
     MODES,
@@ -82,6 +83,9 @@ def test_the_rate_has_the_dtype_of_floatx_and_the_step_never(policy, floatx):
     expected = rates_of(policy, steps)
     # Warmup's peak was worked out when it was made, in float32.
     tolerance = {"float64": 1e-7 if policy.name == "Warmup" else 2e-10}.get(floatx, 1e-2)
+    if floatx == "float64" and BACKEND == "torch":
+        # Some operations of Keras give float32 there, of float64 too.
+        tolerance = 2e-6
     for mode in MODES[:2]:
         rates = compiled(policy.schedule, mode)(step_tensor(steps))
         assert keras.backend.standardize_dtype(rates.dtype) == floatx
