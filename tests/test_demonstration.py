@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.backends import tensorflow_only
+
 ROOT = str(pathlib.Path(__file__).parents[1])
 
 
@@ -23,6 +25,7 @@ def run(folder, *arguments):
     )
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 @pytest.mark.slow
 def test_a_short_run(tmp_path):
     pytest.importorskip("sklearn")

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from tests.backends import tensorflow_only
+
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
@@ -12,6 +14,7 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 def test_python_blocks_run_one_after_another(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = blocks("python")

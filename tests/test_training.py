@@ -10,6 +10,7 @@ import tensorflow as tf
 import keras_cyclic as kc
 from keras_cyclic import _step_count, training
 from tests import backends
+from tests.backends import tensorflow_only
 from tests.oracles import exact, optimizers
 
 RNG = np.random.default_rng(0)
@@ -279,6 +280,7 @@ def test_a_long_count_is_announced_and_a_short_cycle_warned_of(monkeypatch):
         fit(linear_model(), epochs=1)
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 def test_without_a_rate_the_range_test_finds_it_and_leaves_nothing_else(capsys):
     def train(x, y, **arguments):
         model = linear_model(momentum_sgd())
@@ -300,6 +302,7 @@ def test_without_a_rate_the_range_test_finds_it_and_leaves_nothing_else(capsys):
     assert sum("fit_one_cycle" in line for line in printed) == 1
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 def test_what_the_range_test_reads_of_a_generator_is_trained_on(capsys):
     weights, max_lr = [], None
     for _ in range(2):
@@ -314,6 +317,7 @@ def test_what_the_range_test_reads_of_a_generator_is_trained_on(capsys):
     assert capsys.readouterr().out == ""
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 def test_a_range_test_without_an_answer_asks_for_the_rate(monkeypatch):
     flat_result = kc.RangeTestResult(np.geomspace(1e-7, 10, 100), np.ones(100))
     monkeypatch.setattr(training, "lr_range_test", lambda *args, **arguments: flat_result)
@@ -436,6 +440,7 @@ def test_an_interrupted_call_goes_on_from_its_backup(tmp_path):
     assert len(fit(model, epochs=4).history["loss"]) == 4
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
@@ -473,6 +478,7 @@ def test_bad_input_is_refused_before_any_training(arguments, error, match):
     assert model.train_function is before[2]
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 def test_a_model_that_cannot_train_is_refused():
     with pytest.raises(TypeError, match=r"`model` must be a compiled `keras.Model`.*Received"):
         fit(keras.layers.Dense(1))
