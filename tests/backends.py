@@ -70,6 +70,13 @@ def compile_arguments(**arguments):
     return arguments
 
 
+def steps_at_once(steps):
+    """Arguments of `compile` for so many steps an execution; skips the test where one is all."""
+    if steps > MOST_STEPS_PER_EXECUTION and BACKEND == "torch":
+        pytest.skip("PyTorch's `fit` takes one step at a time")
+    return {"steps_per_execution": steps}
+
+
 def bring_up_to_date(model):
     """Writes a model's variables where JAX keeps them elsewhere while `fit` runs."""
     if BACKEND == "jax":

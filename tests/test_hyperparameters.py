@@ -16,6 +16,7 @@ from keras import ops
 import keras_cyclic as kc
 from keras_cyclic import hyperparameters
 from keras_cyclic._wrapped_optimizers import real_optimizers
+from tests.backends import tensorflow_only
 
 TABLE = pathlib.Path(__file__).parents[1] / "docs" / "hyperparameters.md"
 STEPS = 3
@@ -173,6 +174,7 @@ def sets_of_names(optimizer):
     return [[*names, "clipnorm"], ["global_clipnorm"], ["clipvalue"]]
 
 
+@tensorflow_only("a compiled update of bare variables")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_hyperparameter_of_every_optimizer(optimizer):
     if optimizer == "Muon" and keras.__version__.startswith("3.12."):
@@ -189,6 +191,7 @@ def test_every_hyperparameter_of_every_optimizer(optimizer):
                 assert np.max(np.abs(frozen - reference)) > 1e-6 + 20 * noise, name
 
 
+@tensorflow_only("a compiled update of bare variables")
 @pytest.mark.parametrize("optimizer", ["SGD", "RMSprop"])
 def test_half_precision_weights(optimizer):
     for names in sets_of_names(optimizer):

@@ -208,6 +208,7 @@ def test_a_config_is_of_use_for_another_model():
     assert [len(group._trainable_variables) for group in again.optimizers] == [2, 2, 2]
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 @multi_optimizer
 def test_callbacks():
     optimizer = layerwise(keras.optimizers.SGD(TRIANGULAR, momentum=0.9), GROUPS, DEFAULT)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
-from tests.backends import bring_up_to_date, compile_arguments
+from tests.backends import bring_up_to_date
 
 S = kc.schedules
 rng = np.random.default_rng(0)
