@@ -152,7 +152,7 @@ def test_the_optimizer_is_as_it_was():
         else:
             fit(model, callbacks=callbacks)
         assert int(optimizer.iterations) == (5 if error else 12)
-        assert type(optimizer) is keras.optimizers.SGD
+        assert type(optimizer) is type(keras.optimizers.SGD())
         assert vars(optimizer).keys() == before.keys()
         assert vars(optimizer)["_learning_rate"] is before["_learning_rate"]
         assert [id(variable) for variable in optimizer.variables] == list(map(id, variables))
@@ -381,6 +381,11 @@ def test_under_a_loss_scale_a_skipped_step_shortens_the_cycle():
     assert float(optimizer.learning_rate) == pytest.approx(0.01)
 
 
+def values_of(optimizer, model):
+    backends.bring_up_to_date(model)
+    return [np.array(backends.to_numpy(variable)) for variable in optimizer.variables]
+
+
 def test_what_is_saved_in_the_middle_loads_whole(tmp_path):
     model = linear_model(momentum_sgd())
     keys = []
@@ -389,7 +394,7 @@ def test_what_is_saved_in_the_middle_loads_whole(tmp_path):
         keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True),
         keras.callbacks.CSVLogger(tmp_path / "log.csv"),
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: keys.append(set(logs))),
-        At(8, lambda: values.extend(v.numpy() for v in model.optimizer.variables)),
+        At(8, lambda: values.extend(values_of(model.optimizer, model))),
     ]
     values = []
     history = fit(model, callbacks=callbacks)
@@ -405,7 +410,8 @@ def test_what_is_saved_in_the_middle_loads_whole(tmp_path):
         assert float(saved.optimizer.learning_rate) == pytest.approx(0.01)
         assert saved.optimizer.momentum == 0.9
     # TensorFlow's own checkpoints refuse an optimizer from whose variables one was ever taken.
-    tf.train.Checkpoint(optimizer=model.optimizer).save(str(tmp_path / "checkpoint"))
+    if backends.BACKEND == "tensorflow":
+        tf.train.Checkpoint(optimizer=model.optimizer).save(str(tmp_path / "checkpoint"))
     assert keys == [{"loss", "learning_rate", "momentum"}] * 3
     with open(tmp_path / "log.csv") as file:
         logged = [float(row["learning_rate"]) for row in csv.DictReader(file)]

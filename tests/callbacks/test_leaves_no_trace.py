@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
-from tests.backends import steps_at_once
+from tests.backends import steps_at_once, tensorflow_only
 
 # On PyTorch, Keras makes another class of it.
 SGD = type(keras.optimizers.SGD())
@@ -203,6 +203,7 @@ def counted(y, prediction):
     return keras.ops.mean(keras.ops.square(y - prediction), axis=-1)
 
 
+@tensorflow_only("JAX traces a function with and without weak types, PyTorch never")
 @pytest.mark.parametrize("kwargs", [{}, {"steps_per_execution": 4}])
 def test_traced_once_per_fit(kwargs):
     model = compiled()
