@@ -105,6 +105,11 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
         finally:
             self._optimizer_map = optimizer_map
         self._assignment = assignment
+        if keras.backend.backend() == "torch":
+            for optimizer in self.optimizers:
+                if not any(map(optimizer._use_weight_decay, optimizer._trainable_variables)):
+                    # Keras would hand an empty list to PyTorch, which refuses it.
+                    optimizer._apply_weight_decay = _no_weight_decay
 
     def _assign(self, variables):
         if self._assignment is not None and any(self._assignment.undecayed):
@@ -152,6 +157,10 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
             "exclude_names": None if pattern is None else pattern.pattern,
             "assignment": self._assignment and dataclasses.asdict(self._assignment),
         }
+
+
+def _no_weight_decay(variables):
+    """What an optimizer does none of whose variables decay."""
 
 
 def match(patterns, paths):

@@ -1,4 +1,4 @@
-"""Quiet TensorFlow, and deterministic property tests."""
+"""Quiet TensorFlow, deterministic property tests, and what only TensorFlow has."""
 
 import os
 
@@ -6,8 +6,25 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import hypothesis
+import keras
+import pytest
 
 hypothesis.settings.register_profile(
     "deterministic", derandomize=True, deadline=None, max_examples=60, database=None
 )
 hypothesis.settings.load_profile("deterministic")
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "tensorflow_only(reason): skipped on the other backends of Keras"
+    )
+
+
+def pytest_collection_modifyitems(items):
+    if keras.backend.backend() == "tensorflow":
+        return
+    for item in items:
+        marker = item.get_closest_marker("tensorflow_only")
+        if marker is not None:
+            item.add_marker(pytest.mark.skip(reason=f"TensorFlow only: {marker.args[0]}"))

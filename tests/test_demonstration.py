@@ -11,6 +11,7 @@ import pytest
 
 from keras_cyclic import _demonstration_page
 from keras_cyclic._demonstration import ONE_CYCLE, Run
+from tests.backends import tensorflow_only
 
 ROOT = str(pathlib.Path(__file__).parents[1])
 
@@ -28,6 +29,7 @@ def run(folder, *arguments):
     )
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 @pytest.mark.slow
 def test_a_short_run(tmp_path):
     pytest.importorskip("sklearn")

@@ -9,6 +9,7 @@ import pytest
 import keras_cyclic as kc
 from keras_cyclic._wrapped_optimizers import real_optimizers
 from keras_cyclic.optimizers import layerwise, layerwise_decay
+from tests.backends import BACKEND, compile_arguments, tensorflow_only
 
 has_multi_optimizer = hasattr(keras.optimizers, "MultiOptimizer")
 multi_optimizer = pytest.mark.skipif(not has_multi_optimizer, reason="came with Keras 3.15")
@@ -22,6 +23,9 @@ BATCH, STEPS = 8, 100
 rng = np.random.default_rng(0)
 x = rng.normal(size=(5 * BATCH, 4)).astype("float32")
 y = rng.normal(size=(5 * BATCH, 1)).astype("float32")
+
+# A name that a pattern must escape; PyTorch takes no dot in one.
+DOT = "_" if BACKEND == "torch" else "."
 
 
 def functional():
@@ -44,7 +48,7 @@ def train(model, epochs=STEPS // 5, **kwargs):
 
 def compiled(optimizer, jit_compile=False, **kwargs):
     model = functional()
-    model.compile(optimizer, "mse", jit_compile=jit_compile, **kwargs)
+    model.compile(optimizer, "mse", **compile_arguments(jit_compile=jit_compile, **kwargs))
     return model
 
 
@@ -120,7 +124,7 @@ def test_adam_with_weight_decay_equals_numpy():
     model = functional()
     plain = keras.optimizers.Adam(TRIANGULAR, weight_decay=0.5)
     plain.exclude_from_weight_decay([model.get_layer("head").kernel], var_names=["bias"])
-    model.compile(layerwise(plain, GROUPS, DEFAULT), "mse", jit_compile=False)
+    model.compile(layerwise(plain, GROUPS, DEFAULT), "mse", **compile_arguments(jit_compile=False))
     decayed = (0.5, 0.0, 0.5, 0.0, 0.0, 0.0)
     expected = reference(model.get_weights(), adam_update, triangle, decayed=decayed)
     all_decayed = reference(model.get_weights(), adam_update, triangle, decayed=(0.5,) * 6)
@@ -174,7 +178,7 @@ def test_a_loaded_model_goes_on_identically(make, scaled, tmp_path):
     plain.exclude_from_weight_decay([model.get_layer("head").kernel], var_names=["bias"])
     optimizer = layerwise(plain, patterns, DEFAULT)
     optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
-    model.compile(optimizer, "mse", jit_compile=False, steps_per_execution=5)
+    model.compile(optimizer, "mse", **compile_arguments(jit_compile=False, steps_per_execution=5))
     train(model, epochs=2)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -207,6 +211,7 @@ def test_a_config_is_of_use_for_another_model():
     assert [len(group._trainable_variables) for group in again.optimizers] == [2, 2, 2]
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 @multi_optimizer
 def test_callbacks():
     optimizer = layerwise(keras.optimizers.SGD(TRIANGULAR, momentum=0.9), GROUPS, DEFAULT)
@@ -239,6 +244,7 @@ def test_callbacks():
     assert {"learning_rate_sgd_head", "learning_rate_sgd_default"} <= set(logs)
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 @multi_optimizer
 def test_a_range_test_does_not_count_a_group_without_variables():
     every = {f"{name}/.*": 0.1 for name in LAYERS}
@@ -362,7 +368,7 @@ def backbone(name="backbone"):
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(4, name="stem")(inputs)
     left = keras.layers.Dense(4, name="left1")(hidden)
-    left = keras.layers.Dense(4, name="left.2")(keras.layers.Dropout(0.1)(left))
+    left = keras.layers.Dense(4, name=f"left{DOT}2")(keras.layers.Dropout(0.1)(left))
     right = keras.layers.Dense(4, name="right")(hidden)
     return keras.Model(inputs, keras.layers.Add()([left, right, hidden]), name=name)
 
@@ -375,7 +381,7 @@ def test_decay_follows_the_graph():
     expected = {
         r"stem/.*": 0.5**4,
         r"left1/.*": 0.5**3,
-        r"left\.2/.*": 0.5**2,
+        rf"left{re.escape(DOT)}2/.*": 0.5**2,
         r"right/.*": 0.5**2,
         r"norm/.*": 0.5,
         r"one/.*": 1.0,

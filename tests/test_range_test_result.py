@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import keras_cyclic as kc
+from tests.backends import tensorflow_only
 from tests.oracles.range_test import least_squares, linear_losses, stopping_step
 
 RATES = np.logspace(-7, 1, 100)
@@ -36,6 +37,7 @@ def test_bounds_lie_below_the_limit_of_stability(condition):
             assert 0 < result.suggest(method) < limit
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 def test_bounds_of_a_keras_model_trained_by_full_batch_gradient_descent():
     for seed, condition, size in ((0, 1, 1), (1, 30, 8), (2, 1000, 20)):
         x, y, limit = least_squares(seed, condition, size)
@@ -99,6 +101,7 @@ def model_on_digits(seed, optimizer):
     return model
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 @pytest.mark.slow
 def test_on_digits_the_suggested_rate_beats_a_tenth_and_ten_times_of_it():
     x, y = digits()
@@ -118,6 +121,7 @@ def test_on_digits_the_suggested_rate_beats_a_tenth_and_ten_times_of_it():
         assert losses[1] < 0.8 * min(losses[0], losses[2])
 
 
+@tensorflow_only("the range test records losses in its compiled step")
 @pytest.mark.slow
 def test_on_digits_a_rate_is_found_from_every_seed():
     """A plain SGD, whose loss falls little and late in 100 steps."""

@@ -204,7 +204,8 @@ def check_model(model):
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             "The range test records losses in TensorFlow's compiled step, and so needs the "
-            f"TensorFlow backend. Received: backend {keras.backend.backend()}"
+            "TensorFlow backend; on another, choose the learning rate yourself, as `max_lr` of "
+            f"`fit_one_cycle`. Received: backend {keras.backend.backend()}"
         )
     if not isinstance(model, keras.Model):
         raise TypeError(

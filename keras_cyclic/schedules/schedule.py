@@ -208,8 +208,14 @@ def evaluate(schedule, step):
     if len(step.shape) == 0:
         return to_float(schedule(step))
     # Schedules of Keras may branch on the step, which has one truth value only as a scalar.
-    rates = ops.vectorized_map(schedule, ops.reshape(step, (-1,)))
-    return to_float(ops.reshape(rates, ops.shape(step)))
+    steps = ops.reshape(step, (-1,))
+    if keras.backend.backend() == "torch":
+        # Its vectorized map cannot branch either.
+        ones = [to_float(schedule(one)) for one in steps]
+        rates = ops.stack(ones) if ones else to_float(steps)
+    else:
+        rates = to_float(ops.vectorized_map(schedule, steps))
+    return ops.reshape(rates, ops.shape(step))
 
 
 def rates(schedule, steps):

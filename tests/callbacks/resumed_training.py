@@ -16,6 +16,8 @@ import sys
 import keras
 import numpy as np
 
+from tests.backends import compile_arguments
+
 EPOCHS = 9
 STEPS_PER_EPOCH = 8
 INTERRUPTED_AT = 35
@@ -29,7 +31,7 @@ def build(rate):
     """A compiled model, always with the same weights."""
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    model.compile(_optimizer(rate), "mse", jit_compile=False)
+    model.compile(_optimizer(rate), "mse", **compile_arguments(jit_compile=False))
     return model
 
 

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests import backends
+
 
 def build(optimizer, steps, groups=("only",), traces=None, **compile_arguments):
     """A compiled model with one weight a step in each group.
@@ -32,7 +34,7 @@ def build(optimizer, steps, groups=("only",), traces=None, **compile_arguments):
     ]
     joined = keras.layers.Concatenate()(outputs) if len(outputs) > 1 else outputs[0]
     model = keras.Model(inputs, joined)
-    model.compile(optimizer, loss, **compile_arguments)
+    model.compile(optimizer, loss, **backends.compile_arguments(**compile_arguments))
     return model
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_cyclic as kc
+from tests.backends import BACKEND, MOST_STEPS_PER_EXECUTION
 from tests.callbacks.seen_rates import Calls, build, seen, train
 
 S = kc.schedules
@@ -167,7 +168,7 @@ def test_every_step_of_a_fit(case, capsys):
     schedule, of_step, differs, compile_arguments = CASES[case]
     values = [3.0, 2.0, 2.5, math.nan, 2.0, 2.0, 1.0, 1.0, 0.99995, 5.0]
     rule = {**RULE, **differs}
-    at_once = compile_arguments.get("steps_per_execution", 1)
+    at_once = min(compile_arguments.get("steps_per_execution", 1), MOST_STEPS_PER_EXECUTION)
     expected, moves = simulate(of_step, BOUNDS, values, 4, at_once, **rule)
     assert moves or case == "a cycle longer than the run"
     traces = []
@@ -175,7 +176,8 @@ def test_every_step_of_a_fit(case, capsys):
     watch = Calls(lambda: len(traces))
     logged = train(model, values, [AdaptiveBounds(**rule, verbose=1), watch], 4).history
     np.testing.assert_allclose(seen(model), expected, rtol=3e-6, atol=1e-8)
-    assert set(watch.watched) == {1}
+    if BACKEND == "tensorflow":
+        assert set(watch.watched) == {1}
     lines = [line for line in capsys.readouterr().out.splitlines() if line]
     assert len(lines) == moves
     assert all("AdaptiveBounds, after cycle" in line for line in lines)

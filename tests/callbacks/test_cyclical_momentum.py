@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
+from tests.backends import compile_arguments
 
 RECORDED = json.loads(
     (pathlib.Path(__file__).parents[1] / "oracles" / "torch_momenta.json").read_text()
@@ -35,7 +36,7 @@ def schedule_like(scheduler, a):
 
 def compiled(optimizer, **kwargs):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile(optimizer, "mse", run_eagerly=False, **kwargs)
+    model.compile(optimizer, "mse", run_eagerly=False, **compile_arguments(**kwargs))
     return model
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import keras_cyclic as kc
 from keras_cyclic.callbacks._loss_rules import CYCLES, EPOCHS, FirstEpoch
+from tests.backends import compile_arguments
 
 SEEDS = range(3)
 
@@ -22,7 +23,7 @@ class Bench:
         self.model = keras.Sequential(
             [keras.Input((features,)), *layers, keras.layers.Dense(1, name="out")]
         )
-        self.model.compile(optimizer, "mse", jit_compile=False)
+        self.model.compile(optimizer, "mse", **compile_arguments(jit_compile=False))
         optimizer.build(self.model.trainable_variables)
         self.plain = [np.array(value) for value in optimizer.variables]
         self.features = features
@@ -335,7 +336,7 @@ def test_rates_that_are_not_one_variable():
         )
     for optimizer in optimizers:
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        model.compile(optimizer, "mse", jit_compile=False)
+        model.compile(optimizer, "mse", **compile_arguments(jit_compile=False))
         diagnostics = kc.callbacks.LossDiagnostics(patience=4)
         model.fit(x, y, epochs=6, verbose=0, callbacks=[diagnostics])
         assert kinds(diagnostics.findings) == {"too_slow"}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
+from tests import backends
 from tests.oracles import optimizers as oracle
 
 STEPS, BATCH, HALF_CYCLE = 200, 8, 13
@@ -75,7 +76,7 @@ def trained(kinds, wrap=lambda x: x, accumulate=None, steps=STEPS, **compile_arg
     together = groups[kinds[0]]
     if len(kinds) > 1:
         together = keras.optimizers.MultiOptimizer(lambda v: groups[v.path.split("/")[0]])
-    model.compile(wrap(together), squared_errors, **compile_arguments)
+    model.compile(wrap(together), squared_errors, **backends.compile_arguments(**compile_arguments))
     model.fit(
         X[: steps * BATCH],
         np.repeat(Y[: steps * BATCH, None], len(kinds), axis=1),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
+from tests.backends import steps_at_once
 
 # TensorFlow no longer brings the package that Keras's callback writes with.
 HAS_TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
@@ -28,7 +29,7 @@ def compiled(optimizer, layers=1, **kwargs):
     model = keras.Sequential([keras.Input((2,))])
     for i in range(layers):
         model.add(keras.layers.Dense(1, name=f"layer_{i}"))
-    model.compile(optimizer, "mse", **kwargs)
+    model.compile(optimizer, "mse", **steps_at_once(kwargs.pop("steps_per_execution", 1)), **kwargs)
     return model
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from keras.src.utils import io_utils
 
 import keras_cyclic as kc
+from tests.backends import BACKEND
 from tests.callbacks.seen_rates import Calls, build, seen, train
 
 S = kc.schedules
@@ -222,7 +223,8 @@ def test_schedule_keeps_its_shape_at_every_step(case):
     before = np.append(scales[0], scales[:-1])
     logged = np.maximum(plain * before, np.minimum(plain, min_lr))[4::4]
     np.testing.assert_allclose(history["learning_rate"], logged, rtol=2e-6, atol=1e-8)
-    assert set(watch.watched) == {1}
+    if BACKEND == "tensorflow":
+        assert set(watch.watched) == {1}
 
 
 def test_groups(capsys):
@@ -291,7 +293,8 @@ def test_min_lr_of_two_callbacks_does_not_compile_the_step_again():
     ]
     watch = Calls(lambda: len(traces))
     train(model, [1.0, 1.0, 1.0], [*callbacks, watch], 4)
-    assert set(watch.watched) == {1}
+    if BACKEND == "tensorflow":
+        assert set(watch.watched) == {1}
     expected = [triangular(t) * (0.25 if t >= 8 else 1.0) for t in range(12)]
     np.testing.assert_allclose(seen(model), np.maximum(expected, 0.03), rtol=2e-6)
 

@@ -6,7 +6,10 @@ import pytest
 import tensorflow as tf
 
 import keras_cyclic as kc
+from tests.backends import tensorflow_only
 from tests.oracles.range_test import linear_losses, stopping_step
+
+pytestmark = tensorflow_only("the range test records losses in its compiled step")
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype("float32")

@@ -7,6 +7,9 @@ import tensorflow as tf
 
 import keras_cyclic as kc
 from keras_cyclic._training_state import TrainingState
+from tests.backends import tensorflow_only
+
+pytestmark = tensorflow_only("the range test records losses in its compiled step")
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype("float32")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
+from tests.backends import compile_arguments
 from tests.callbacks import resumed_training as training
 from tests.callbacks.resumed_training import At, build, fit, reactions
 
@@ -154,7 +155,7 @@ def small_model(rate=None, loss="mse"):
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     rate = rate or kc.schedules.Triangular(1e-3, 2e-2, 4)
-    model.compile(keras.optimizers.SGD(rate), loss, jit_compile=False)
+    model.compile(keras.optimizers.SGD(rate), loss, **compile_arguments(jit_compile=False))
     return model
 
 
@@ -441,7 +442,9 @@ class OwnCompileConfig(keras.Model):
         return self.dense(x)
 
     def compile(self, optimizer, weight):
-        super().compile(optimizer, "mse", loss_weights=weight, jit_compile=False)
+        super().compile(
+            optimizer, "mse", loss_weights=weight, **compile_arguments(jit_compile=False)
+        )
         self.weight = weight
 
     def get_compile_config(self):

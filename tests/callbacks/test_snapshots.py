@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
+from tests.backends import bring_up_to_date, steps_at_once
 
 S = kc.schedules
 rng = np.random.default_rng(0)
@@ -24,7 +25,7 @@ def compiled(rate, optimizer=keras.optimizers.SGD, steps_per_execution=1, **kwar
     keras.utils.set_random_seed(1)
     dropout = keras.layers.Dropout(0.2)
     model = keras.Sequential([keras.Input((4,)), dropout, keras.layers.Dense(1)])
-    model.compile(optimizer(rate, **kwargs), "mse", steps_per_execution=steps_per_execution)
+    model.compile(optimizer(rate, **kwargs), "mse", **steps_at_once(steps_per_execution))
     return model
 
 
@@ -44,6 +45,7 @@ class Weights(keras.callbacks.Callback):
         self.losses = []
 
     def on_train_batch_end(self, batch, logs=None):
+        bring_up_to_date(self.model)
         self.at[int(self.model.optimizer.iterations)] = self.model.get_weights()
         self.losses.append(logs["loss"])
 

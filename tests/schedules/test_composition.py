@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_cyclic as kc
+from tests.backends import compiled, step_tensor
 
 s = kc.schedules
 k = keras.optimizers.schedules
@@ -42,8 +42,8 @@ def test_schedules_of_keras_as_parts(part):
     }
     for schedule, rates in expected.items():
         np.testing.assert_allclose(schedule(steps), rates, rtol=2e-6, atol=2e-8)
-        in_graph = tf.function(schedule, jit_compile=True)
-        ones = [float(in_graph(tf.constant(step, tf.int64))) for step in (0, 7, 8, 21, 39)]
+        in_graph = compiled(schedule)
+        ones = [float(in_graph(step_tensor(step))) for step in (0, 7, 8, 21, 39)]
         np.testing.assert_allclose(ones, rates[[0, 7, 8, 21, 39]], rtol=2e-6, atol=2e-8)
 
 
