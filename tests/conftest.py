@@ -15,12 +15,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("deterministic")
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "tensorflow_only(reason): skipped on the other backends of Keras"
-    )
-
-
 def pytest_collection_modifyitems(items):
     if keras.backend.backend() == "tensorflow":
         return
