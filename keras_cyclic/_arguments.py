@@ -10,8 +10,18 @@ import numpy as np
 MAX_STEPS = 2**53
 
 
+def shown(value):
+    """`value` as an error text shows it: its `repr`, cut short, of whatever it is."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        # A number of more than 4,300 digits has none, nor has many a broken object.
+        text = f"<without a repr: {type(error).__name__}>"
+    return text if len(text) <= 1000 else f"{text[:1000]}... ({len(text):,} characters)"
+
+
 def _received(name, value):
-    return f"Received: {name}={value!r}"
+    return f"Received: {name}={shown(value)}"
 
 
 def real(name, value, allowed="a finite number"):
@@ -45,7 +55,7 @@ def rate_up_to(name, value, limit_name, limit):
     if value > limit:
         raise ValueError(
             f"Argument `{name}` must not be above `{limit_name}`. "
-            f"Received: {name}={value!r}, {limit_name}={limit!r}"
+            f"{_received(name, value)}, {limit_name}={limit!r}"
         )
     return value
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 import keras
 
+from keras_cyclic._arguments import shown
+
 
 def load_ensemble(filepaths, custom_objects=None, compile=True, safe_mode=True):
     """Loads saved models as one model that averages their predictions.
@@ -101,7 +103,7 @@ def load_ensemble(filepaths, custom_objects=None, compile=True, safe_mode=True):
 
 def _check_paths(filepaths):
     allowed = "a list of the paths of `.keras` files"
-    received = f"Received: filepaths={filepaths!r}"
+    received = f"Received: filepaths={shown(filepaths)}"
     if isinstance(filepaths, (str, bytes, os.PathLike)) or not isinstance(filepaths, Iterable):
         raise TypeError(
             f"Argument `filepaths` must be {allowed}; for one model, [path]. "
@@ -112,7 +114,7 @@ def _check_paths(filepaths):
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(
                 f"Argument `filepaths` must be {allowed}. "
-                f"Received: {path!r} of type {type(path).__name__} in it"
+                f"Received: {shown(path)} of type {type(path).__name__} in it"
             )
     paths = [os.fspath(path) for path in filepaths]
     if not paths:

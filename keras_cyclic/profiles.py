@@ -324,7 +324,7 @@ def get(identifier, argument="profile"):
         if identifier not in _NAMED:
             raise ValueError(
                 f"Argument `{argument}` must be one of {', '.join(map(repr, _NAMED))}, a profile "
-                f"or a registered function. Received: {argument}={identifier!r}"
+                f"or a registered function. Received: {argument}={_arguments.shown(identifier)}"
             )
         return _NAMED[identifier]()
     if callable(identifier) and not isinstance(identifier, type):
@@ -333,7 +333,7 @@ def get(identifier, argument="profile"):
         return FunctionProfile(identifier)
     raise TypeError(
         f"Argument `{argument}` must be one of {', '.join(map(repr, _NAMED))}, a profile or a "
-        f"registered function. Received: {argument}={identifier!r} of type "
+        f"registered function. Received: {argument}={_arguments.shown(identifier)} of type "
         f"{type(identifier).__name__}"
     )
 
@@ -349,10 +349,12 @@ def _check_ends(function, argument):
     except Exception as error:
         raise ValueError(
             f"Argument `{argument}` must be a function of one float tensor. "
-            f"Received: {argument}={function!r}, which raises {error!r}"
+            f"Received: {argument}={_arguments.shown(function)}, which raises "
+            f"{_arguments.shown(error)}"
         ) from error
     if ends.shape != (2,) or not (abs(ends[0]) < 1e-3 and abs(ends[1] - 1) < 1e-3):
         raise ValueError(
             f"Argument `{argument}` must map progress 0 to 0 and progress 1 to 1, element by "
-            f"element. Received: {argument}={function!r}, which maps [0.0, 1.0] to {ends.tolist()}"
+            f"element. Received: {argument}={_arguments.shown(function)}, which maps [0.0, 1.0] to "
+            f"{ends.tolist()}"
         )

@@ -33,7 +33,7 @@ class MonitoredCallback(Configurable, MonitorCallback):
         if not isinstance(monitor, str):
             raise TypeError(
                 "Argument `monitor` must be the name of a logged value, as 'val_loss'. "
-                f"Received: monitor={monitor!r} of type {type(monitor).__name__}"
+                f"Received: monitor={_arguments.shown(monitor)} of type {type(monitor).__name__}"
             )
         super().__init__(
             monitor,

@@ -164,7 +164,7 @@ def check_schedule(name, value):
     raise TypeError(
         f"Argument `{name}` must be a `keras.optimizers.schedules.LearningRateSchedule`; for a "
         "fixed rate, `keras_cyclic.schedules.Constant(rate)`. "
-        f"Received: {name}={value!r} of type {type(value).__name__}"
+        f"Received: {name}={_arguments.shown(value)} of type {type(value).__name__}"
     )
 
 
