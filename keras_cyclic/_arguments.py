@@ -9,6 +9,9 @@ import numpy as np
 # every tool around Keras that logs or stores a step, no longer counts by ones.
 MAX_STEPS = 2**53
 
+# The largest number of a float32, with room for what is rounded up on the way to a rate.
+LARGEST = float(np.finfo("float32").max) * (1 - 2**-20)
+
 
 def shown(value):
     """`value` as an error text shows it: its `repr`, cut short, of whatever it is."""
@@ -24,6 +27,14 @@ def _received(name, value):
     return f"Received: {name}={shown(value)}"
 
 
+def _plain(number):
+    """A number that can be compared with those that its NumPy type cannot hold, without a warning.
+
+    A `float16` would make infinity of them.
+    """
+    return number.item() if isinstance(number, np.generic) else number
+
+
 def real(name, value, allowed="a finite number"):
     """`value` as a finite Python float that float32 can hold."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
@@ -31,7 +42,7 @@ def real(name, value, allowed="a finite number"):
             f"Argument `{name}` must be {allowed}, as a Python or NumPy number. "
             f"{_received(name, value)} of type {type(value).__name__}"
         )
-    if not abs(value) <= float(np.finfo("float32").max):
+    if not abs(_plain(value)) <= LARGEST:
         raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
     return float(value)
 
@@ -137,6 +148,7 @@ def length(name, value, allowed="a positive whole number of optimizer steps"):
         raise ValueError(error)
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{error} of type {type(value).__name__}")
+    value = _plain(value)
     if value > MAX_STEPS:
         raise ValueError(f"{error}. Lengths go up to 2**53 steps")
     if not value >= 1 or value != int(value):
@@ -158,6 +170,16 @@ def increasing_lengths(name, values):
             f"{_received(name, values)}"
         )
     return steps
+
+
+def floats(name, values):
+    """Numbers, finite or not, as a new array of float64."""
+    try:
+        return np.array(values, "float64")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(
+            f"Argument `{name}` must be a list of numbers. {_received(name, values)}"
+        ) from error
 
 
 def boolean(name, value):

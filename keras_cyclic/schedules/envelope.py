@@ -76,7 +76,9 @@ def _check_scales(scale_fn):
         scales = to_float(scale_fn(ops.convert_to_tensor([1.0, 2.0], float_dtype())))
         good = scales.shape in ((), (2,)) and np.isfinite(ops.convert_to_numpy(scales)).all()
     except Exception as error:
-        raise ValueError(_NO_SCALE.format(shown(scale_fn), f"which raises {shown(error)}")) from error
+        raise ValueError(
+            _NO_SCALE.format(shown(scale_fn), f"which raises {shown(error)}")
+        ) from error
     if not good:
         raise ValueError(_NO_SCALE.format(shown(scale_fn), f"which maps [1.0, 2.0] to {scales}"))
 

@@ -98,7 +98,7 @@ class Product(Schedule):
         factor: A finite number of 0 or more, or a `LearningRateSchedule`.
 
     Raises:
-        ValueError: If `factor` is negative or not finite.
+        ValueError: If `factor` is negative or not finite, or the product too large for float32.
         TypeError: If `schedule` is not a schedule, or `factor` neither a schedule nor a number.
 
     Example:
@@ -115,6 +115,11 @@ class Product(Schedule):
             self.factor = factor
         else:
             self.factor = _arguments.rate("factor", factor)
+        if _highest(self) > _arguments.LARGEST:
+            raise ValueError(
+                "Argument `factor` must not take the rate beyond what float32 holds. "
+                f"Received: factor={_arguments.shown(factor)}, schedule={_arguments.shown(schedule)}"
+            )
 
     def learning_rate(self, step):
         factor = self.factor if isinstance(self.factor, float) else evaluate(self.factor, step)
@@ -124,6 +129,20 @@ class Product(Schedule):
         found = [cycles_of(part) for part in (self.schedule, self.factor)]
         found = [cycles for cycles in found if cycles is not None]
         return found[0] if found and all(cycles == found[0] for cycles in found) else None
+
+
+def _highest(part):
+    """A rate that a schedule never goes beyond, as far as its arguments tell; or a number."""
+    if isinstance(part, Product):
+        return _highest(part.schedule) * _highest(part.factor)
+    if isinstance(part, list):
+        return max(map(_highest, part))
+    if isinstance(part, Schedule):
+        names = ("max_lr", "initial_lr", "lr", "schedule", "schedules")
+        return max(
+            (_highest(getattr(part, name)) for name in names if hasattr(part, name)), default=0
+        )
+    return part if isinstance(part, float) else 0.0
 
 
 def cycles_of(schedule):

@@ -6,7 +6,6 @@ configurations for each of the schedules, more than 100,000 in all.
 
 import inspect
 import json
-import math
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_cyclic as kc
-from keras_cyclic.schedules.adjustable import Bounded, Scaled
+from keras_cyclic.schedules.adjustable import Bounded
 from keras_cyclic.schedules.delayed import Delayed
 from keras_cyclic.schedules.schedule import KerasSchedule
 from tests.fuzz import drawn
@@ -116,33 +115,41 @@ THEIRS = [
 ]
 
 
-def accepted(cls, strategies):
-    """Schedules of arguments in order, and None for arguments that do not fit each other."""
-
-    def build(arguments):
-        try:
-            return cls(**arguments)
-        except ValueError:
-            return None
-
-    return st.fixed_dictionaries(strategies).map(build)
-
-
-def some_of(cls):
-    return accepted(cls, ARGUMENTS[cls]).filter(lambda schedule: schedule is not None)
-
-
-waves = st.one_of(*map(some_of, (s.Cyclical, s.OneCycle, s.CosineAnnealingWarmRestarts, s.Decay)))
-ours = st.one_of(waves, some_of(s.MultiStepDecay), some_of(s.Constant))
-parts = st.recursive(
+LOW, HIGH = st.sampled_from([0.0, 1e-45, 1e-7, 0.1]), st.floats(0.1, 10.0) | st.just(1e30)
+waves = st.one_of(
+    st.builds(
+        s.Cyclical,
+        LOW,
+        HIGH,
+        drawn.lengths,
+        drawn.lengths | st.none(),
+        drawn.profiles,
+        ARGUMENTS[s.Cyclical]["scale_fn"],
+    ),
+    st.builds(s.OneCycle, HIGH, drawn.lengths, drawn.shares, three_phase=drawn.booleans),
+    st.builds(
+        s.CosineAnnealingWarmRestarts,
+        HIGH,
+        drawn.lengths,
+        st.sampled_from([1, 1.5, 2, 1e9]),
+        drawn.factors,
+        LOW,
+        drawn.profiles,
+    ),
+    st.builds(s.Decay, HIGH, LOW, drawn.lengths, drawn.profiles),
+)
+simple = st.one_of(
+    waves,
+    st.builds(s.Constant, HIGH),
+    st.builds(s.MultiStepDecay, HIGH, st.sets(drawn.lengths, max_size=3).map(sorted)),
     # Theirs are slow to evaluate at many steps, and so are rare.
-    st.integers(0, 15).flatmap(lambda n: st.sampled_from(THEIRS) if n == 15 else ours),
-    lambda inner: st.one_of(
-        accepted(s.Warmup, {"schedule": inner, "warmup_steps": drawn.lengths}),
-        accepted(s.Sampled, {"schedule": inner, "every": drawn.lengths}),
-        accepted(s.Product, {"schedule": inner, "factor": inner | drawn.rates}),
-    ).filter(lambda schedule: schedule is not None),
-    max_leaves=3,
+    st.integers(0, 15).flatmap(lambda n: st.sampled_from(THEIRS) if n == 15 else waves),
+)
+parts = st.one_of(
+    simple,
+    st.builds(s.Warmup, simple, drawn.lengths, profile=drawn.profiles),
+    st.builds(s.Sampled, simple, drawn.lengths),
+    st.builds(s.Product, simple, LOW),
 )
 ARGUMENTS |= {
     s.Warmup: {
@@ -157,7 +164,6 @@ ARGUMENTS |= {
     },
     s.Sampled: {"schedule": parts, "every": drawn.lengths},
     s.Product: {"schedule": parts, "factor": parts | LR},
-    Scaled: {"schedule": parts, "scale": LR, "min_lr": LR},
     Bounded: {"wave": waves, "base_lr": LR | st.none(), "max_lr": LR | st.none()},
     Delayed: {"schedule": waves, "delay": drawn.lengths},
 }
@@ -194,9 +200,6 @@ def bounds(schedule):
         factor = schedule.factor
         low, high = bounds(factor) if isinstance(factor, KerasSchedule) else (factor, factor)
         return tuple(a * b for a, b in zip(bounds(schedule.schedule), (low, high)))
-    if isinstance(schedule, Scaled):
-        low, high = bounds(schedule.schedule)
-        return min(low, low * schedule.scale), max(high, high * schedule.scale)
     if schedule in THEIRS:
         return 0.0, 0.1
     return 0.0, schedule.initial_lr
@@ -252,3 +255,110 @@ def test_arguments(cls, data):
         with drawn.watched():
             steps, values = check_values(schedule, more)
             check_round_trip(schedule, steps, values)
+
+
+@drawn.examples(0.4)
+@given(schedule=parts)
+def test_compiled(schedule):
+    steps = steps_of(schedule, [])
+    compiled = tf.function(schedule, input_signature=[tf.TensorSpec([None], "int64")])
+    values = keras.ops.convert_to_numpy(compiled(tf.constant(steps)))
+    eager = keras.ops.convert_to_numpy(schedule(steps))
+    np.testing.assert_allclose(values, eager, rtol=2e-6, atol=2e-6 * float(eager.max()))
+
+
+HOSTILE_PARTS = [
+    {},
+    {"class_name": "Cyclical"},
+    {"class_name": "No", "config": {}, "module": None, "registered_name": "keras_cyclic>No"},
+    {"class_name": "Constant", "config": {"lr": float("nan")}, "registered_name": "Constant"},
+    {
+        "class_name": "Constant",
+        "config": {"lr": -1.0},
+        "module": "keras_cyclic.schedules",
+        "registered_name": "keras_cyclic>Constant",
+    },
+    {"class_name": None, "config": None},
+    {"class_name": ["list"], "config": {"a": {}}},
+    {"class_name": "function", "config": "squared", "registered_name": "fuzz>squared"},
+]
+
+
+def in_itself(config, depth):
+    """A serialized schedule in the place of its own part, many times over."""
+    part = {
+        "class_name": "Sampled",
+        "module": "keras_cyclic.schedules.composition",
+        "registered_name": "keras_cyclic>Sampled",
+        "config": config,
+    }
+    for _ in range(depth):
+        part = part | {"config": {"schedule": part, "every": 3}}
+    return part
+
+
+@st.composite
+def mutated(draw, config):
+    """A config with keys missing, added or given other values, at any depth."""
+    config = json.loads(json.dumps(config))
+    for _ in range(draw(st.integers(1, 3))):
+        place = config
+        while True:
+            inside = [value for value in place.values() if isinstance(value, dict) and value]
+            if not inside or draw(st.booleans()):
+                break
+            place = draw(st.sampled_from(inside))
+        key = draw(st.sampled_from([*place, "extra", ""]))
+        action = draw(st.sampled_from(["drop", "junk", "part", "deep", "text"]))
+        if action == "drop":
+            place.pop(key, None)
+        elif action == "junk":
+            place[key] = draw(drawn.junk)
+        elif action == "part":
+            place[key] = draw(st.sampled_from(HOSTILE_PARTS))
+        elif action == "deep":
+            place[key] = in_itself({"schedule": None, "every": 1}, draw(st.integers(1, 60)))
+        else:
+            place[key] = draw(st.text(max_size=5))
+    return config
+
+
+def from_config(cls, config):
+    with drawn.watched():
+        try:
+            return cls.from_config(config)
+        except (ValueError, TypeError) as error:
+            assert str(error)
+            return None
+        except RecursionError:
+            # Of a list that holds itself, which no file can.
+            return None
+
+
+@every_class
+@drawn.examples()
+@given(data=st.data())
+def test_configs(cls, data):
+    good = {**ARGUMENTS[cls]}
+    names = inspect.signature(cls).parameters
+    arguments = data.draw(st.fixed_dictionaries(good))
+    try:
+        config = cls(**arguments).get_config()
+    except ValueError:
+        return
+    assert set(config) == set(names)
+    schedule = from_config(cls, data.draw(mutated(config)))
+    if schedule is not None:
+        with drawn.watched():
+            steps, values = check_values(schedule)
+            check_round_trip(schedule, steps, values)
+
+
+def test_a_config_in_a_config_in_a_config():
+    deep = in_itself(kc.schedules.Sampled(kc.schedules.Constant(0.1), 3).get_config(), 30)
+    schedule = from_config(s.Sampled, deep["config"])
+    assert float(schedule(100)) == np.float32(0.1)
+    assert from_config(s.Sampled, {"every": 3, "schedule": in_itself({}, 5000)}) is None
+    itself = in_itself({"every": 3}, 0)
+    itself["config"]["schedule"] = itself
+    assert from_config(s.Sampled, itself["config"]) is None
