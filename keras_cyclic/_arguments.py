@@ -77,12 +77,13 @@ def not_negative(name, value):
 
 
 def count(name, value):
-    """A whole number of 0 or more, as a Python int."""
+    """A whole number of 0 or more, up to the largest int64, as a Python int."""
     allowed = "a whole number of 0 or more"
     error = f"Argument `{name}` must be {allowed}. {_received(name, value)}"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{error} of type {type(value).__name__}")
-    if not (0 <= value < np.inf and value == int(value)):
+    value = _plain(value)
+    if not (0 <= value < 2**63 and value == int(value)):
         raise ValueError(error)
     return int(value)
 

@@ -109,7 +109,10 @@ def _check_paths(filepaths):
             f"Argument `filepaths` must be {allowed}; for one model, [path]. "
             f"{received} of type {type(filepaths).__name__}"
         )
-    filepaths = list(filepaths)
+    try:
+        filepaths = list(filepaths)
+    except TypeError as error:
+        raise TypeError(f"Argument `filepaths` must be {allowed}. {received}") from error
     for path in filepaths:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(

@@ -207,7 +207,8 @@ def _check_optimizer(optimizer):
     if optimizer.built:
         raise ValueError(
             "Argument `optimizer` must not be built: its state would be lost. Make a new one. "
-            f"Received: optimizer={_arguments.shown(optimizer)}, built for {len(optimizer._trainable_variables)} "
+            f"Received: optimizer={_arguments.shown(optimizer)}, "
+            f"built for {len(optimizer._trainable_variables)} "
             "variables"
         )
     rate = optimizer._learning_rate
@@ -231,7 +232,8 @@ def _checked_multipliers(multipliers):
     if not isinstance(multipliers, dict) or not all(isinstance(key, str) for key in multipliers):
         raise TypeError(
             f"Argument `multipliers` must be {allowed}. "
-            f"Received: multipliers={_arguments.shown(multipliers)} of type {type(multipliers).__name__}"
+            f"Received: multipliers={_arguments.shown(multipliers)} "
+            f"of type {type(multipliers).__name__}"
         )
     if not multipliers:
         raise ValueError(f"Argument `multipliers` must be {allowed}, not empty. Received: {{}}")
@@ -240,8 +242,8 @@ def _checked_multipliers(multipliers):
             re.compile(pattern)
         except re.error as error:
             raise ValueError(
-                f"Argument `multipliers` must be {allowed}. Received: {_arguments.shown(pattern)}, which is no "
-                f"regular expression ({error})"
+                f"Argument `multipliers` must be {allowed}. "
+                f"Received: {_arguments.shown(pattern)}, which is no regular expression ({error})"
             ) from error
     return {
         pattern: _arguments.not_negative(f"multipliers[{_arguments.shown(pattern)}]", factor)

@@ -157,7 +157,8 @@ def _named_schedules(schedule_or_dict):
     if not isinstance(schedule_or_dict, dict):
         raise TypeError(
             f"Argument `{name}` must be a `keras.optimizers.schedules.LearningRateSchedule` or a "
-            f"dict from names to such schedules. Received: {name}={_arguments.shown(schedule_or_dict)} of type "
+            "dict from names to such schedules. "
+            f"Received: {name}={_arguments.shown(schedule_or_dict)} of type "
             f"{type(schedule_or_dict).__name__}"
         )
     if not schedule_or_dict:

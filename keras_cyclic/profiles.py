@@ -158,15 +158,19 @@ class Exponential(Profile):
         return ops.expm1(z * -self.rate) / (math.expm1(-self.rate) if self.normalize else -1.0)
 
     def remaining(self, w):
-        if self.normalize:
+        if self.normalize and self.rate <= _STEEP:
             return ops.expm1(w * self.rate) / math.expm1(self.rate)
-        return ops.exp(w * self.rate - self.rate)
+        # `w * rate` would lose the last digits of a large exponent.
+        return self._beyond_end(ops.exp((w - 1.0) * self.rate))
 
     def fall(self, move, step):
         if self.rate <= _STEEP:
             return super().fall(move, step)
         # Steep at the start, where only what is done is known well enough.
-        left = ops.exp(ops.maximum(move.done(step), 0.0) * -self.rate)
+        return self._beyond_end(ops.exp(ops.maximum(move.done(step), 0.0) * -self.rate))
+
+    def _beyond_end(self, left):
+        """Of what a plain exponential has left, the share that is above what it ends at."""
         if not self.normalize:
             return left
         return ops.maximum(left - math.exp(-self.rate), 0.0) / -math.expm1(-self.rate)

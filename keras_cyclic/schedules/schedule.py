@@ -118,7 +118,8 @@ class Product(Schedule):
         if _highest(self) > _arguments.LARGEST:
             raise ValueError(
                 "Argument `factor` must not take the rate beyond what float32 holds. "
-                f"Received: factor={_arguments.shown(factor)}, schedule={_arguments.shown(schedule)}"
+                f"Received: factor={_arguments.shown(factor)}, "
+                f"schedule={_arguments.shown(schedule)}"
             )
 
     def learning_rate(self, step):

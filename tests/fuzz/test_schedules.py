@@ -313,7 +313,7 @@ def mutated(draw, config):
         if action == "drop":
             place.pop(key, None)
         elif action == "junk":
-            place[key] = draw(drawn.junk)
+            place[key] = draw(drawn.config_junk)
         elif action == "part":
             place[key] = draw(st.sampled_from(HOSTILE_PARTS))
         elif action == "deep":
@@ -344,7 +344,7 @@ def test_configs(cls, data):
     arguments = data.draw(st.fixed_dictionaries(good))
     try:
         config = cls(**arguments).get_config()
-    except ValueError:
+    except (ValueError, TypeError):
         return
     assert set(config) == set(names)
     schedule = from_config(cls, data.draw(mutated(config)))
