@@ -11,7 +11,7 @@ import warnings
 import keras
 import numpy as np
 import tensorflow as tf
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 import keras_cyclic as kc
@@ -25,7 +25,11 @@ def examples(times=1):
     """Settings of a test that draws so many times the usual number of examples."""
     # To make a failing example smaller can take longer than all of the others together.
     phases = [Phase.explicit, Phase.generate]
-    return settings(max_examples=max(1, int(EXAMPLES * times)), phases=phases)
+    return settings(
+        max_examples=max(1, int(EXAMPLES * times)),
+        phases=phases,
+        suppress_health_check=list(HealthCheck),  # They go by the clock, on a machine in use.
+    )
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
