@@ -252,6 +252,8 @@ def made(make, names, *args, **kwargs):
     Args:
         make: A constructor or a function.
         names: The arguments of which an error has to name one.
+        *args: What it is called with.
+        **kwargs: What it is called with.
     """
     with watched():
         try:
