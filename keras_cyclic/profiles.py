@@ -281,6 +281,7 @@ class FunctionProfile(Profile):
     """A user's registered function as a profile."""
 
     def __init__(self, function):
+        _check_function(function, "function")
         self.function = function
 
     def __call__(self, z):
@@ -331,9 +332,8 @@ def get(identifier, argument="profile"):
                 f"or a registered function. Received: {argument}={_arguments.shown(identifier)}"
             )
         return _NAMED[identifier]()
-    if callable(identifier) and not isinstance(identifier, type):
-        check_saveable(argument, identifier)
-        _check_ends(identifier, argument)
+    if _is_function(identifier):
+        _check_function(identifier, argument)
         return FunctionProfile(identifier)
     raise TypeError(
         f"Argument `{argument}` must be one of {', '.join(map(repr, _NAMED))}, a profile or a "
@@ -345,6 +345,20 @@ def get(identifier, argument="profile"):
 def _times(height, whole):
     # An optimizer with weight decay evaluates the rate once a variable: no idle graph op.
     return height if whole == 1.0 else height * whole
+
+
+def _is_function(value):
+    return callable(value) and not isinstance(value, type)
+
+
+def _check_function(function, argument):
+    if not _is_function(function):
+        raise TypeError(
+            f"Argument `{argument}` must be a registered function. "
+            f"Received: {argument}={_arguments.shown(function)} of type {type(function).__name__}"
+        )
+    check_saveable(argument, function)
+    _check_ends(function, argument)
 
 
 def _check_ends(function, argument):

@@ -130,7 +130,6 @@ JUNK = [
     lambda: np.int64(-1),
     lambda: np.uint64(2**64 - 1),
     lambda: np.bool_(True),
-    lambda: np.str_("linear"),
     lambda: np.array(0.5),
     lambda: np.array([3]),
     lambda: np.array([[1, 2], [3, 4]]),
@@ -171,7 +170,6 @@ JUNK += [
         keras.layers.Dense(1),
         kc.profiles.REX(),
         kc.profiles.Profile(),
-        kc.profiles.FunctionProfile(None),
     )
 ]
 junk = st.sampled_from(JUNK).map(lambda make: make())

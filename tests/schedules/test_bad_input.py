@@ -36,6 +36,7 @@ GOOD = {
     s.Sequential: {"schedules": [constant, constant], "boundaries": [10]},
     s.Sampled: {"schedule": constant, "every": 10},
     s.Product: {"schedule": constant, "factor": 2.0},
+    kc.profiles.FunctionProfile: {"function": keras.activations.linear},
     kc.profiles.Exponential: {},
     kc.profiles.REX: {},
     kc.profiles.Polynomial: {},
@@ -265,8 +266,14 @@ def test_names_that_are_unknown(cls, name):
 
 @pytest.mark.parametrize("function", [stuck, one_number])
 def test_profiles_that_do_not_go_from_0_to_1(function):
-    with pytest.raises(ValueError, match="progress 0 to 0 and progress 1 to 1"):
-        kc.profiles.get(function)
+    for make in (kc.profiles.get, kc.profiles.FunctionProfile):
+        with pytest.raises(ValueError, match="progress 0 to 0 and progress 1 to 1"):
+            make(function)
+
+
+@pytest.mark.parametrize("function", [None, 3, "linear", kc.profiles.Linear])
+def test_a_profile_of_no_function(function):
+    refused(kc.profiles.FunctionProfile, TypeError, function=function)
 
 
 def test_scale_mode():
