@@ -13,9 +13,30 @@ _String = TypeVar("_String", bound=str)
 # every tool around Keras that logs or stores a step, no longer counts by ones.
 MAX_STEPS = 2**53
 
+# The largest number of a float32, with room for what is rounded up on the way to a rate.
+LARGEST = float(np.finfo("float32").max) * (1 - 2**-20)
+
+
+def shown(value):
+    """`value` as an error text shows it: its `repr`, cut short, of whatever it is."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        # A number of more than 4,300 digits has none, nor has many a broken object.
+        text = f"<without a repr: {type(error).__name__}>"
+    return text if len(text) <= 1000 else f"{text[:1000]}... ({len(text):,} characters)"
+
 
 def _received(name, value):
-    return f"Received: {name}={value!r}"
+    return f"Received: {name}={shown(value)}"
+
+
+def _plain(number):
+    """A number that can be compared with those that its NumPy type cannot hold, without a warning.
+
+    A `float16` would make infinity of them.
+    """
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def _is_boolean(value):
@@ -33,7 +54,7 @@ def real(name, value, allowed="a finite number") -> float:
             f"Argument `{name}` must be {allowed}, as a Python or NumPy number. "
             f"{_received(name, value)} of type {type(value).__name__}"
         )
-    if not abs(value) <= float(np.finfo("float32").max):
+    if not abs(_plain(value)) <= LARGEST:
         raise ValueError(f"Argument `{name}` must be {allowed}. {_received(name, value)}")
     return float(value)
 
@@ -57,7 +78,7 @@ def rate_up_to(name, value, limit_name, limit) -> float:
     if value > limit:
         raise ValueError(
             f"Argument `{name}` must not be above `{limit_name}`. "
-            f"Received: {name}={value!r}, {limit_name}={limit!r}"
+            f"{_received(name, value)}, {limit_name}={limit!r}"
         )
     return value
 
@@ -68,12 +89,13 @@ def not_negative(name, value) -> float:
 
 
 def count(name, value) -> int:
-    """A whole number of 0 or more, as a Python int."""
+    """A whole number of 0 or more, up to the largest int64, as a Python int."""
     allowed = "a whole number of 0 or more"
     error = f"Argument `{name}` must be {allowed}. {_received(name, value)}"
     if _is_boolean(value) or not _is_real(value):
         raise TypeError(f"{error} of type {type(value).__name__}")
-    if not (0 <= value < np.inf and value == int(value)):
+    value = _plain(value)
+    if not (0 <= value < 2**63 and value == int(value)):
         raise ValueError(error)
     return int(value)
 
@@ -139,6 +161,7 @@ def length(name, value, allowed="a positive whole number of optimizer steps") ->
         raise ValueError(error)
     if not _is_real(value):
         raise TypeError(f"{error} of type {type(value).__name__}")
+    value = _plain(value)
     if value > MAX_STEPS:
         raise ValueError(f"{error}. Lengths go up to 2**53 steps")
     if not value >= 1 or value != int(value):
@@ -160,6 +183,16 @@ def increasing_lengths(name, values) -> list[int]:
             f"{_received(name, values)}"
         )
     return steps
+
+
+def floats(name, values) -> np.ndarray:
+    """Numbers, finite or not, as a new array of float64."""
+    try:
+        return np.array(values, "float64")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(
+            f"Argument `{name}` must be a list of numbers. {_received(name, values)}"
+        ) from error
 
 
 def boolean(name, value) -> bool:

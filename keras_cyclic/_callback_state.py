@@ -87,7 +87,7 @@ class CallbackState(keras.layers.Layer):
             callback.restore(None)
 
 
-_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+_UNREADABLE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 def _warn_unreadable(owner, error):

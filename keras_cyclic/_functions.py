@@ -4,6 +4,8 @@ import inspect
 
 import keras
 
+from keras_cyclic._arguments import shown
+
 
 def check_saveable(name, function):
     """Raises at once where saving or loading the model would fail hours later.
@@ -44,4 +46,4 @@ def _how_to_register(name, function):
             "a function that Keras can save, or an object of a class with `get_config` and "
             "`from_config` that is registered with `keras.saving.register_keras_serializable`."
         )
-    return f"Argument `{name}` must be {advice} Received: {name}={function!r}"
+    return f"Argument `{name}` must be {advice} Received: {name}={shown(function)}"

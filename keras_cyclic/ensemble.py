@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from keras_cyclic._arguments import shown
+
 
 def load_ensemble(
     filepaths: Iterable[str | os.PathLike[str]],
@@ -107,18 +109,21 @@ def load_ensemble(
 
 def _check_paths(filepaths):
     allowed = "a list of the paths of `.keras` files"
-    received = f"Received: filepaths={filepaths!r}"
+    received = f"Received: filepaths={shown(filepaths)}"
     if isinstance(filepaths, (str, bytes, os.PathLike)) or not isinstance(filepaths, Iterable):
         raise TypeError(
             f"Argument `filepaths` must be {allowed}; for one model, [path]. "
             f"{received} of type {type(filepaths).__name__}"
         )
-    filepaths = list(filepaths)
+    try:
+        filepaths = list(filepaths)
+    except TypeError as error:
+        raise TypeError(f"Argument `filepaths` must be {allowed}. {received}") from error
     for path in filepaths:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(
                 f"Argument `filepaths` must be {allowed}. "
-                f"Received: {path!r} of type {type(path).__name__} in it"
+                f"Received: {shown(path)} of type {type(path).__name__} in it"
             )
     paths = [os.fspath(path) for path in filepaths]
     if not paths:

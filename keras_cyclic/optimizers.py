@@ -159,13 +159,13 @@ def layerwise_decay(model: keras.Model, decay: Real = 0.9) -> dict[str, float]:
     if not is_layered(model):
         raise TypeError(
             "Argument `model` must be a Sequential or functional model, whose layers have an "
-            f"order. Received: model={model!r} of type {type(model).__name__}"
+            f"order. Received: model={_arguments.shown(model)} of type {type(model).__name__}"
         )
     decay = _arguments.decay_factor("decay", decay)
     if not model.built or not model.trainable_variables:
         raise ValueError(
             "Argument `model` must be built and have trainable variables: give it a `keras.Input` "
-            f"or call it on a batch. Received: model={model!r}"
+            f"or call it on a batch. Received: model={_arguments.shown(model)}"
         )
     layers = sorted(layer_depths(model).values(), key=lambda entry: -entry[1])
     _check_paths([layer for layer, _ in layers])
@@ -206,12 +206,13 @@ def _check_optimizer(optimizer):
         raise TypeError(
             "Argument `optimizer` must be a Keras optimizer that updates weights by itself; a "
             "LossScaleOptimizer goes around the result. "
-            f"Received: optimizer={optimizer!r} of type {type(optimizer).__name__}"
+            f"Received: optimizer={_arguments.shown(optimizer)} of type {type(optimizer).__name__}"
         )
     if optimizer.built:
         raise ValueError(
             "Argument `optimizer` must not be built: its state would be lost. Make a new one. "
-            f"Received: optimizer={optimizer!r}, built for {len(optimizer._trainable_variables)} "
+            f"Received: optimizer={_arguments.shown(optimizer)}, "
+            f"built for {len(optimizer._trainable_variables)} "
             "variables"
         )
     rate = optimizer._learning_rate
@@ -235,7 +236,8 @@ def _checked_multipliers(multipliers):
     if not isinstance(multipliers, dict) or not all(isinstance(key, str) for key in multipliers):
         raise TypeError(
             f"Argument `multipliers` must be {allowed}. "
-            f"Received: multipliers={multipliers!r} of type {type(multipliers).__name__}"
+            f"Received: multipliers={_arguments.shown(multipliers)} "
+            f"of type {type(multipliers).__name__}"
         )
     if not multipliers:
         raise ValueError(f"Argument `multipliers` must be {allowed}, not empty. Received: {{}}")
@@ -244,11 +246,11 @@ def _checked_multipliers(multipliers):
             re.compile(pattern)
         except re.error as error:
             raise ValueError(
-                f"Argument `multipliers` must be {allowed}. Received: {pattern!r}, which is no "
-                f"regular expression ({error})"
+                f"Argument `multipliers` must be {allowed}. "
+                f"Received: {_arguments.shown(pattern)}, which is no regular expression ({error})"
             ) from error
     return {
-        pattern: _arguments.not_negative(f"multipliers[{pattern!r}]", factor)
+        pattern: _arguments.not_negative(f"multipliers[{_arguments.shown(pattern)}]", factor)
         for pattern, factor in multipliers.items()
     }
 

@@ -174,21 +174,22 @@ def _named_schedules(schedule_or_dict):
     if not isinstance(schedule_or_dict, dict):
         raise TypeError(
             f"Argument `{name}` must be a `keras.optimizers.schedules.LearningRateSchedule` or a "
-            f"dict from names to such schedules. Received: {name}={schedule_or_dict!r} of type "
+            "dict from names to such schedules. "
+            f"Received: {name}={_arguments.shown(schedule_or_dict)} of type "
             f"{type(schedule_or_dict).__name__}"
         )
     if not schedule_or_dict:
         raise ValueError(
             f"Argument `{name}` must have at least one schedule. "
-            f"Received: {name}={schedule_or_dict!r}"
+            f"Received: {name}={_arguments.shown(schedule_or_dict)}"
         )
     for key, schedule in schedule_or_dict.items():
         if not isinstance(key, str):
             raise TypeError(
                 f"Argument `{name}` must have strings as keys, for the legend. "
-                f"Received: the key {key!r} of type {type(key).__name__}"
+                f"Received: the key {_arguments.shown(key)} of type {type(key).__name__}"
             )
-        check_schedule(f"{name}[{key!r}]", schedule)
+        check_schedule(f"{name}[{_arguments.shown(key)}]", schedule)
     return dict(schedule_or_dict)
 
 
@@ -196,7 +197,7 @@ def _pair_of_momenta(momentum):
     if not isinstance(momentum, (list, tuple)) or len(momentum) != 2:
         raise (ValueError if isinstance(momentum, (list, tuple)) else TypeError)(
             "Argument `momentum` must be a pair, (base_momentum, max_momentum). "
-            f"Received: momentum={momentum!r}"
+            f"Received: momentum={_arguments.shown(momentum)}"
         )
     return _arguments.momenta(*momentum)
 
@@ -272,7 +273,7 @@ def _axes(plt, ax, with_momentum):
     if not isinstance(ax, plt.Axes):
         raise TypeError(
             "Argument `ax` must be a Matplotlib Axes. "
-            f"Received: ax={ax!r} of type {type(ax).__name__}"
+            f"Received: ax={_arguments.shown(ax)} of type {type(ax).__name__}"
         )
     if not with_momentum:
         return ax, None

@@ -161,15 +161,19 @@ class Exponential(Profile):
         return ops.expm1(z * -self.rate) / (math.expm1(-self.rate) if self.normalize else -1.0)
 
     def remaining(self, w: Tensor) -> Tensor:
-        if self.normalize:
+        if self.normalize and self.rate <= _STEEP:
             return ops.expm1(w * self.rate) / math.expm1(self.rate)
-        return ops.exp(w * self.rate - self.rate)
+        # `w * rate` would lose the last digits of a large exponent.
+        return self._beyond_end(ops.exp((w - 1.0) * self.rate))
 
     def fall(self, move: Any, step: Tensor) -> Tensor:
         if self.rate <= _STEEP:
             return super().fall(move, step)
         # Steep at the start, where only what is done is known well enough.
-        left = ops.exp(ops.maximum(move.done(step), 0.0) * -self.rate)
+        return self._beyond_end(ops.exp(ops.maximum(move.done(step), 0.0) * -self.rate))
+
+    def _beyond_end(self, left):
+        """Of what a plain exponential has left, the share that is above what it ends at."""
         if not self.normalize:
             return left
         return ops.maximum(left - math.exp(-self.rate), 0.0) / -math.expm1(-self.rate)
@@ -280,6 +284,7 @@ class FunctionProfile(Profile):
     """A user's registered function as a profile."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        _check_function(function, "function")
         self.function = function
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -333,16 +338,15 @@ def get(identifier: ProfileLike, argument: str = "profile") -> Profile:
         if identifier not in _NAMED:
             raise ValueError(
                 f"Argument `{argument}` must be one of {', '.join(map(repr, _NAMED))}, a profile "
-                f"or a registered function. Received: {argument}={identifier!r}"
+                f"or a registered function. Received: {argument}={_arguments.shown(identifier)}"
             )
         return _NAMED[identifier]()
-    if callable(identifier) and not isinstance(identifier, type):
-        check_saveable(argument, identifier)
-        _check_ends(identifier, argument)
+    if _is_function(identifier):
+        _check_function(identifier, argument)
         return FunctionProfile(identifier)
     raise TypeError(
         f"Argument `{argument}` must be one of {', '.join(map(repr, _NAMED))}, a profile or a "
-        f"registered function. Received: {argument}={identifier!r} of type "
+        f"registered function. Received: {argument}={_arguments.shown(identifier)} of type "
         f"{type(identifier).__name__}"
     )
 
@@ -352,16 +356,32 @@ def _times(height, whole):
     return height if whole == 1.0 else height * whole
 
 
+def _is_function(value):
+    return callable(value) and not isinstance(value, type)
+
+
+def _check_function(function, argument):
+    if not _is_function(function):
+        raise TypeError(
+            f"Argument `{argument}` must be a registered function. "
+            f"Received: {argument}={_arguments.shown(function)} of type {type(function).__name__}"
+        )
+    check_saveable(argument, function)
+    _check_ends(function, argument)
+
+
 def _check_ends(function, argument):
     try:
         ends = ops.convert_to_numpy(function(ops.convert_to_tensor([0.0, 1.0], "float32")))
     except Exception as error:
         raise ValueError(
             f"Argument `{argument}` must be a function of one float tensor. "
-            f"Received: {argument}={function!r}, which raises {error!r}"
+            f"Received: {argument}={_arguments.shown(function)}, which raises "
+            f"{_arguments.shown(error)}"
         ) from error
     if ends.shape != (2,) or not (abs(ends[0]) < 1e-3 and abs(ends[1] - 1) < 1e-3):
         raise ValueError(
             f"Argument `{argument}` must map progress 0 to 0 and progress 1 to 1, element by "
-            f"element. Received: {argument}={function!r}, which maps [0.0, 1.0] to {ends.tolist()}"
+            f"element. Received: {argument}={_arguments.shown(function)}, which maps [0.0, 1.0] to "
+            f"{ends.tolist()}"
         )

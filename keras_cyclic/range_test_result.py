@@ -35,7 +35,9 @@ class RangeTestResult:
         loss_name: What the losses are, for the plot. Defaults to `"loss"`.
 
     Raises:
-        ValueError: If the rates are not positive and increasing, or not as many as the losses.
+        ValueError: If the rates are not positive, finite and increasing, or not as many as the
+            losses.
+        TypeError: If an argument is of the wrong type.
 
     Attributes:
         learning_rates: The learning rates, a NumPy array.
@@ -68,8 +70,10 @@ class RangeTestResult:
         diverged: bool = False,
         loss_name: str = "loss",
     ) -> None:
-        self.learning_rates: NDArray[np.float64] = np.array(learning_rates, "float64")
-        self.losses: NDArray[np.float64] = np.array(losses, "float64")
+        self.learning_rates: NDArray[np.float64] = _arguments.floats(
+            "learning_rates", learning_rates
+        )
+        self.losses: NDArray[np.float64] = _arguments.floats("losses", losses)
         self.diverged = _arguments.boolean("diverged", diverged)
         self.loss_name = loss_name
         if self.learning_rates.ndim != 1 or self.learning_rates.shape != self.losses.shape:
@@ -77,10 +81,11 @@ class RangeTestResult:
                 "Arguments `learning_rates` and `losses` must be lists of equal length. Received "
                 f"shapes: {self.learning_rates.shape} and {self.losses.shape}"
             )
-        if not (np.all(self.learning_rates > 0) and np.all(np.diff(self.learning_rates) > 0)):
+        edges = np.array([0.0, *self.learning_rates, np.inf])
+        if not np.all(edges[1:] > edges[:-1]):
             raise ValueError(
-                "Argument `learning_rates` must be positive and increasing. "
-                f"Received: learning_rates={learning_rates!r}"
+                "Argument `learning_rates` must be positive and increasing, and finite. "
+                f"Received: learning_rates={_arguments.shown(learning_rates)}"
             )
 
     @functools.cached_property
@@ -243,26 +248,31 @@ class RangeTestResult:
         Raises:
             ValueError: If the file is no saved result, or a later version's.
         """
+        not_saved = (
+            "Argument `path` must be a file that `RangeTestResult.save` wrote. "
+            f"Received: path={path!r}"
+        )
         try:
             content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise ValueError(not_saved)
+        version = content.get("version")
+        if isinstance(version, int) and version > _VERSION:
             raise ValueError(
-                f"Argument `path` must be a file that `RangeTestResult.save` wrote. Received: "
-                f"path={path!r}"
-            )
-        if content["version"] > _VERSION:
-            raise ValueError(
-                f"The file {str(path)!r} has version {content['version']} of the format, and this "
+                f"The file {str(path)!r} has version {version} of the format, and this "
                 f"keras_cyclic reads up to version {_VERSION}. Upgrade keras_cyclic."
             )
-        return cls(
-            content["learning_rates"],
-            [float(loss) for loss in content["losses"]],
-            content["diverged"],
-            content["loss_name"],
-        )
+        try:
+            return cls(
+                content["learning_rates"],
+                [float(loss) for loss in content["losses"]],
+                content["diverged"],
+                content["loss_name"],
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{not_saved}, which cannot be read: {error}") from error
 
     def __repr__(self) -> str:
         rates = self.learning_rates

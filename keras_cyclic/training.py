@@ -147,7 +147,7 @@ def fit_one_cycle(
     if not isinstance(model, keras.Model):
         raise TypeError(
             "Argument `model` must be a compiled `keras.Model`. "
-            f"Received: model={model!r} of type {type(model).__name__}"
+            f"Received: model={_arguments.shown(model)} of type {type(model).__name__}"
         )
     optimizers = real_optimizers_of(model)
     epochs, initial_epoch = _epochs(model, epochs, initial_epoch)
@@ -284,19 +284,19 @@ def _callbacks(callbacks, cycle_momentum):
         ):
             raise TypeError(
                 "Argument `callbacks` must be a list of `keras.callbacks.Callback`. "
-                f"Received: {callback!r} of type {type(callback).__name__}"
+                f"Received: {_arguments.shown(callback)} of type {type(callback).__name__}"
             )
         if isinstance(callback, LRRangeTest):
             raise ValueError(
                 "Argument `callbacks` must hold no `LRRangeTest`, which would end the training "
                 "and put the model back. With max_lr=None, `fit_one_cycle` runs a range test "
-                f"before it. Received: {callback!r}"
+                f"before it. Received: {_arguments.shown(callback)}"
             )
         if cycle_momentum and isinstance(callback, CyclicalMomentum):
             raise ValueError(
                 "Argument `callbacks` must hold no `CyclicalMomentum`: `fit_one_cycle` has one "
                 "of its own, with `base_momentum` and `max_momentum`. To use another, pass "
-                f"cycle_momentum=False. Received: {callback!r}"
+                f"cycle_momentum=False. Received: {_arguments.shown(callback)}"
             )
     return callbacks
 
@@ -309,7 +309,7 @@ def _check_names(model, fit_arguments):
         if name not in parameters:
             raise TypeError(
                 f"Argument `{name}` must be one of `fit_one_cycle` or of the model's `fit`, which "
-                f"takes {', '.join(parameters)}. Received: {name}={value!r}"
+                f"takes {', '.join(parameters)}. Received: {name}={_arguments.shown(value)}"
             )
 
 

@@ -39,7 +39,7 @@ class MonitoredCallback(Configurable, MonitorCallback):
         if not isinstance(monitor, str):
             raise TypeError(
                 "Argument `monitor` must be the name of a logged value, as 'val_loss'. "
-                f"Received: monitor={monitor!r} of type {type(monitor).__name__}"
+                f"Received: monitor={_arguments.shown(monitor)} of type {type(monitor).__name__}"
             )
         super().__init__(
             monitor,
@@ -67,9 +67,21 @@ class MonitoredCallback(Configurable, MonitorCallback):
         self.reset()
         for name in self.remembers:
             if entry and name in entry:
-                setattr(self, name, entry[name])
+                setattr(self, name, self._readable(name, entry[name]))
         if self.mode != "auto":
             self.direction = self.mode
+
+    def _readable(self, name, value):
+        """`value`, from a file, which must be like what is remembered by this name."""
+        if name == "direction":
+            good = value in (None, "min", "max")
+        elif isinstance(getattr(self, name), int):
+            good = isinstance(value, int)
+        else:
+            good = value is None or isinstance(value, (int, float, list))
+        if not good:
+            raise ValueError(f"{name} is {_arguments.shown(value)}")
+        return value
 
     def set_model(self, model: keras.Model) -> None:
         """Attaches the callback to a compiled model; `fit` does it.

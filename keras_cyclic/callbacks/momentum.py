@@ -100,7 +100,7 @@ class HyperparameterSchedule(_HyperparameterCallback):
         if not isinstance(name, str):
             raise TypeError(
                 "Argument `name` must be the name of a hyperparameter of the optimizer. "
-                f"Received: name={name!r} of type {type(name).__name__}"
+                f"Received: name={_arguments.shown(name)} of type {type(name).__name__}"
             )
         self.name = name
         self.schedule = check_schedule("schedule", schedule)

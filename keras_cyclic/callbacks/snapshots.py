@@ -205,7 +205,7 @@ def _check_filepath(filepath):
         "a path on a local file system that contains {cycle}, as 'snapshots/{cycle:03d}.keras', "
         "and ends in .keras"
     )
-    received = f"Received: filepath={filepath!r}"
+    received = f"Received: filepath={_arguments.shown(filepath)}"
     if not isinstance(filepath, (str, os.PathLike)):
         raise TypeError(
             f"Argument `filepath` must be {allowed}. {received} of type {type(filepath).__name__}"

@@ -60,7 +60,7 @@ class Scaled(Schedule):
         if not callable(schedule):
             raise TypeError(
                 "Argument `schedule` must be a schedule or a function without arguments. "
-                f"Received: schedule={schedule!r} of type {type(schedule).__name__}"
+                f"Received: schedule={_arguments.shown(schedule)} of type {type(schedule).__name__}"
             )
         self.schedule = schedule
         self._scale = _Number(_arguments.rate("scale", scale), "scale")
@@ -111,7 +111,7 @@ class Bounded(Schedule):
         if not isinstance(wave, CyclicalWave):
             raise TypeError(
                 "Argument `wave` must be a cyclical schedule of `keras_cyclic.schedules`. "
-                f"Received: wave={wave!r} of type {type(wave).__name__}"
+                f"Received: wave={_arguments.shown(wave)} of type {type(wave).__name__}"
             )
         self.wave = wave
         own_base_lr, own_max_lr = wave.bounds

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cyclic._arguments import MAX_STEPS
+from keras_cyclic._arguments import MAX_STEPS, shown
 from keras_cyclic.schedules.cycle_starts import EqualCycles, ListedCycles
 
 
@@ -42,13 +42,13 @@ def _from_numpy(step):
     if array.dtype.kind not in "iu":
         raise TypeError(
             "Argument `step` must be an integer or an array of integers: a float has lost the "
-            f"phase of a long training. Received: step={step!r}"
+            f"phase of a long training. Received: step={shown(step)}"
         )
     largest = np.iinfo(_step_dtype()).max
     if array.size and (array.min() < 0 or array.max() > largest):
         raise ValueError(
             f"Argument `step` must be from 0 to {largest} on the "
-            f"{keras.backend.backend()} backend. Received: step={step!r}"
+            f"{keras.backend.backend()} backend. Received: step={shown(step)}"
         )
     return ops.convert_to_tensor(array.astype(_step_dtype()))
 

@@ -174,7 +174,8 @@ class Sequential(Schedule):
         if not isinstance(schedules, (list, tuple)):
             raise TypeError(
                 "Argument `schedules` must be a list of schedules. "
-                f"Received: schedules={schedules!r} of type {type(schedules).__name__}"
+                f"Received: schedules={_arguments.shown(schedules)} "
+                f"of type {type(schedules).__name__}"
             )
         self.schedules = [
             check_schedule(f"schedules[{i}]", schedule) for i, schedule in enumerate(schedules)

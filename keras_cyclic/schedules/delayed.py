@@ -43,7 +43,8 @@ class Delayed(Wave):
         if not isinstance(check_schedule("schedule", schedule), Wave):
             raise TypeError(
                 "Argument `schedule` must be a schedule of `keras_cyclic` that moves between two "
-                f"bounds. Received: schedule={schedule!r} of type {type(schedule).__name__}"
+                f"bounds. Received: schedule={_arguments.shown(schedule)} "
+                f"of type {type(schedule).__name__}"
             )
         self.schedule = schedule
         self.delay = _arguments.length("delay", delay)

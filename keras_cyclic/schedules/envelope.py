@@ -6,7 +6,7 @@ import math
 import numpy as np
 from keras import ops
 
-from keras_cyclic._arguments import choice
+from keras_cyclic._arguments import choice, shown
 from keras_cyclic._functions import check_saveable
 from keras_cyclic.schedules.clock import float_dtype, to_float
 
@@ -67,7 +67,7 @@ def get(scale_fn, scale_mode):
         return functools.partial(of_mode, scale_fn)
     raise TypeError(
         "Argument `scale_fn` must be 'constant', 'halve' or a registered function. "
-        f"Received: scale_fn={scale_fn!r} of type {type(scale_fn).__name__}"
+        f"Received: scale_fn={shown(scale_fn)} of type {type(scale_fn).__name__}"
     )
 
 
@@ -76,12 +76,14 @@ def _check_scales(scale_fn):
         scales = to_float(scale_fn(ops.convert_to_tensor([1.0, 2.0], float_dtype())))
         good = scales.shape in ((), (2,)) and np.isfinite(ops.convert_to_numpy(scales)).all()
     except Exception as error:
-        raise ValueError(_NO_SCALE.format(scale_fn, f"which raises {error!r}")) from error
+        raise ValueError(
+            _NO_SCALE.format(shown(scale_fn), f"which raises {shown(error)}")
+        ) from error
     if not good:
-        raise ValueError(_NO_SCALE.format(scale_fn, f"which maps [1.0, 2.0] to {scales}"))
+        raise ValueError(_NO_SCALE.format(shown(scale_fn), f"which maps [1.0, 2.0] to {scales}"))
 
 
 _NO_SCALE = (
     "Argument `scale_fn` must map a float tensor to finite factors, element by element. "
-    "Received: scale_fn={!r}, {}"
+    "Received: scale_fn={}, {}"
 )

@@ -161,6 +161,6 @@ def _pair(profile):
     if len(profile) != 2:
         raise ValueError(
             "Argument `profile` must be one profile or a pair, (up, down). "
-            f"Received: profile={profile!r}"
+            f"Received: profile={_arguments.shown(profile)}"
         )
     return profile

@@ -122,7 +122,7 @@ class Product(Schedule):
         factor: A finite number of 0 or more, or a `LearningRateSchedule`.
 
     Raises:
-        ValueError: If `factor` is negative or not finite.
+        ValueError: If `factor` is negative or not finite, or the product too large for float32.
         TypeError: If `schedule` is not a schedule, or `factor` neither a schedule nor a number.
 
     Example:
@@ -139,6 +139,12 @@ class Product(Schedule):
             self.factor = factor
         else:
             self.factor = _arguments.rate("factor", factor)
+        if _highest(self) > _arguments.LARGEST:
+            raise ValueError(
+                "Argument `factor` must not take the rate beyond what float32 holds. "
+                f"Received: factor={_arguments.shown(factor)}, "
+                f"schedule={_arguments.shown(schedule)}"
+            )
 
     def learning_rate(self, step: Tensor) -> Tensor:
         factor = self.factor if isinstance(self.factor, float) else evaluate(self.factor, step)
@@ -151,6 +157,20 @@ class Product(Schedule):
 
     def one_cycle(self) -> tuple[Any, int] | None:
         return one_cycle_of(self.schedule) if isinstance(self.factor, float) else None
+
+
+def _highest(part):
+    """A rate that a schedule never goes beyond, as far as its arguments tell; or a number."""
+    if isinstance(part, Product):
+        return _highest(part.schedule) * _highest(part.factor)
+    if isinstance(part, list):
+        return max(map(_highest, part))
+    if isinstance(part, Schedule):
+        names = ("max_lr", "initial_lr", "lr", "schedule", "schedules")
+        return max(
+            (_highest(getattr(part, name)) for name in names if hasattr(part, name)), default=0
+        )
+    return part if isinstance(part, float) else 0.0
 
 
 def cycles_of(schedule):
@@ -197,7 +217,7 @@ def check_schedule(name, value):
     raise TypeError(
         f"Argument `{name}` must be a `keras.optimizers.schedules.LearningRateSchedule`; for a "
         "fixed rate, `keras_cyclic.schedules.Constant(rate)`. "
-        f"Received: {name}={value!r} of type {type(value).__name__}"
+        f"Received: {name}={_arguments.shown(value)} of type {type(value).__name__}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -35,6 +36,7 @@ GOOD = {
     s.Sequential: {"schedules": [constant, constant], "boundaries": [10]},
     s.Sampled: {"schedule": constant, "every": 10},
     s.Product: {"schedule": constant, "factor": 2.0},
+    kc.profiles.FunctionProfile: {"function": keras.activations.linear},
     kc.profiles.Exponential: {},
     kc.profiles.REX: {},
     kc.profiles.Polynomial: {},
@@ -264,8 +266,14 @@ def test_names_that_are_unknown(cls, name):
 
 @pytest.mark.parametrize("function", [stuck, one_number])
 def test_profiles_that_do_not_go_from_0_to_1(function):
-    with pytest.raises(ValueError, match="progress 0 to 0 and progress 1 to 1"):
-        kc.profiles.get(function)
+    for make in (kc.profiles.get, kc.profiles.FunctionProfile):
+        with pytest.raises(ValueError, match="progress 0 to 0 and progress 1 to 1"):
+            make(function)
+
+
+@pytest.mark.parametrize("function", [None, 3, "linear", kc.profiles.Linear])
+def test_a_profile_of_no_function(function):
+    refused(kc.profiles.FunctionProfile, TypeError, function=function)
 
 
 def test_scale_mode():
@@ -359,3 +367,43 @@ def test_normalize():
 def test_an_unknown_argument_of_a_saved_config():
     with pytest.raises(TypeError, match="unexpected keyword argument 'step_sise'"):
         s.Triangular.from_config({"base_lr": 0.1, "max_lr": 0.2, "step_sise": 3})
+
+
+class Unprintable:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, Unprintable(), [0.1] * 100_000, "x" * 10**6],
+    ids=["huge", "broken", "list", "text"],
+)
+def test_what_has_no_short_repr(value):
+    """A number of more than 4,300 digits has no `repr`, and a long one hides what is wrong."""
+    for cls, name in ((s.Constant, "lr"), (s.Sampled, "every"), (s.Decay, "profile")):
+        with pytest.raises((ValueError, TypeError), match=f"`{name}`") as raised:
+            cls(**(GOOD[cls] | {name: value}))
+        assert len(str(raised.value)) < 2000
+
+
+def test_half_precision_numbers_raise_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert s.Constant(np.float16(0.5)).lr == 0.5
+        assert s.Sampled(constant, np.float16(3)).every == 3
+
+
+def test_rates_at_the_end_of_float32():
+    """What is added up on the way to the rate must not be rounded to infinity."""
+    refused(s.Constant, ValueError, lr=float(np.finfo("float32").max))
+    triangular = s.Triangular(1.8997240388244134e38, 3.4028e38, 2, 7)
+    assert np.isfinite(triangular(range(20))).all()
+
+
+def test_products_beyond_float32():
+    huge = s.Constant(1e30)
+    for factor in (1e30, huge, s.Warmup(huge, 10), s.Sequential([constant, huge], [10])):
+        with pytest.raises(ValueError, match=r"`factor`.*float32"):
+            s.Product(huge, factor)
+    assert np.isfinite((huge * 1e8)(0))
