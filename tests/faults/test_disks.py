@@ -145,7 +145,7 @@ def test_an_unusable_folder_is_an_error_before_the_first_step(disk):
     model = compiled()
     folder = str(disk.folder / "new" if isinstance(disk, disks.ReadOnlyDisk) else disk.folder)
     try:
-        with pytest.raises(OSError, match="SnapshotEnsemble cannot write .*1.keras'") as error:
+        with pytest.raises(OSError, match=r"SnapshotEnsemble cannot write .*1\.keras'") as error:
             fit(model, kc.callbacks.SnapshotEnsemble(folder + "/{cycle}.keras"))
     finally:
         if not isinstance(disk, disks.FileSizeLimit):
