@@ -236,9 +236,8 @@ def kill_and_resume(kills, seed, say=print):
             counted["trainings"] += 1
             folder = root / str(counted["trainings"])
             folder.mkdir()
-            went_on = False
+            went_on, is_killed = False, True
             while True:
-                is_killed = counted["kills"] < kills and drawn.random() < 0.8
                 done = run(folder, whole.draw(drawn) if is_killed else None)
                 whole.check_files(folder)
                 if done.status == 0:
@@ -267,6 +266,7 @@ def kill_and_resume(kills, seed, say=print):
                     if json.loads(text)["epoch"] >= training.STOPPED_AFTER:
                         went_on = True
                         counted["after the stop"] += 1
+                is_killed = counted["kills"] < kills and drawn.random() < 0.6
             lines, rows = whole.check_end(folder, went_on)
             counted["trainings that ended equal"] += 1
             counted["repeated epochs"] += lines

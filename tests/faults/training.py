@@ -1,8 +1,8 @@
 """A training with every callback at once, that leaves traces which an interruption cannot take.
 
-It is always the same one. Each epoch leaves a line in FOLDER/epochs.jsonl with all that the training
-is made of by then: the step, the weights and the optimizer's variables, the logs, and the learning
-rate, the momentum and the weight decay of each step.
+It is always the same one. Each epoch leaves a line in FOLDER/epochs.jsonl with all that the
+training is made of by then: the step, the weights and the optimizer's variables, the logs, and the
+learning rate, the momentum and the weight decay of each step.
 """
 
 import csv
