@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from keras_cyclic import _arguments
+from keras_cyclic._files import whole_file
 from keras_cyclic._loss_curve import LEAST_POINTS, RESOLUTION, LossCurve
 
 if TYPE_CHECKING:
@@ -218,10 +219,10 @@ class RangeTestResult:
         return plotting.plot_range_test(self, ax)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result to a JSON file.
+        """Writes the result to a JSON file, which appears whole or not at all.
 
         Args:
-            path: The file's path.
+            path: The file's path. Folders are made.
         """
         # JSON knows no NaN and no infinity: as strings they are read by `float` like the rest.
         losses = [loss if math.isfinite(loss) else str(loss) for loss in self.losses.tolist()]
@@ -233,7 +234,8 @@ class RangeTestResult:
             "diverged": self.diverged,
             "loss_name": self.loss_name,
         }
-        pathlib.Path(path).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+        with whole_file(path) as written:
+            pathlib.Path(written).write_text(json.dumps(content, allow_nan=False), "utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Self":

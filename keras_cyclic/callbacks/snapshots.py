@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import string
 import warnings
 from typing import Any
@@ -12,6 +11,7 @@ from keras import ops
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
+from keras_cyclic._files import check_writable, whole_file
 from keras_cyclic._types import Integer, Logs
 from keras_cyclic.callbacks._cycle_position import CyclePosition
 from keras_cyclic.hyperparameters import real_optimizers_of
@@ -44,6 +44,12 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
     `.<name of the file>.partial` beside it and renamed. What a crash leaves of that folder is
     removed when the cycle is saved again.
 
+    A snapshot that cannot be written, because the disk is full or the folder has become
+    read-only, does not end the training: a warning names the file and the reason, the snapshot
+    is not in `filepaths`, and a file that was there before stays as it was. `keep` then counts
+    whole snapshots only. Where nothing can be written before the first step, `fit` raises the
+    error.
+
     With an optimizer that has `use_ema=True`, the snapshot's weights are the averages, as they
     are after a `fit` that ends there.
 
@@ -61,7 +67,7 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
 
     Attributes:
         filepaths: The paths of the snapshots that exist of this training, oldest first, those
-            of the `fit` that this one continues among them.
+            of the `fit` that this one continues among them. All of them are whole files.
         steps: A dict from the number of a cycle to the number of steps that the optimizer had
             made in the snapshot which this object saved.
 
@@ -70,6 +76,7 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         ValueError: If `filepath` has no `{cycle}` or another field, does not end in `.keras` or
             is not local, or `keep` is not a positive whole number; at the start of `fit`, if the
             learning rate has no cycles.
+        OSError: At the start of `fit`, if nothing can be written where the snapshots are to be.
 
     Example:
 
@@ -110,6 +117,7 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         self.verbose = verbose
         self.filepaths: list[str] = []
         self.steps: dict[int, int] = {}
+        self._failed: set[int] = set()
         self._position: Any = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -124,6 +132,8 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         self._epoch_start = self._position.step()
         if self._cycle is None:
             self._cycle = self._position.cycles.index(self._epoch_start)
+            self._check_folder()
+            self._failed = set()
             self.filepaths = self._existing(self._cycle)
             self.steps = {n: step for n, step in self.steps.items() if step <= self._epoch_start}
             epochs = (self.params or {}).get("epochs", 1)
@@ -178,16 +188,41 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
             left = self._epoch_length if self._epoch + 1 < self.params["epochs"] else 0
         return min(at_once, left)
 
+    def _check_folder(self):
+        path = self._path(self._cycle)
+        try:
+            check_writable(path)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"SnapshotEnsemble cannot write {path!r}: {error.strerror}. Argument `filepath` "
+                f"must be where files can be written. Received: filepath={self.filepath!r}",
+            ) from error
+
     def _save(self, cycle, step, end):
         path = self._path(cycle)
-        model = self.model
-        with _averaged_weights(model):
-            _write_whole(model, path)
+        try:
+            with _averaged_weights(self.model), whole_file(path) as written:
+                self.model.save(written)
+        except (OSError, RuntimeError) as error:
+            reason = _error_of_the_disk(error)
+            if reason is None:
+                raise
+            self._failed.add(cycle)
+            self.steps.pop(cycle + 1, None)
+            self.filepaths = self._existing(cycle + 1)
+            warnings.warn(
+                f"SnapshotEnsemble could not write {path!r} at step {step}: {reason}. The training "
+                f"goes on, and has no snapshot of cycle {cycle + 1}.",
+                stacklevel=2,
+            )
+            return
+        self._failed.discard(cycle)
         self.steps[cycle + 1] = step
         self.filepaths = self._existing(cycle + 1)
         if self.keep is not None:
             for old in self.filepaths[: -self.keep]:
-                os.remove(old)
+                _remove(old)
             self.filepaths = self.filepaths[-self.keep :]
         if self.verbose:
             where = "" if step == end else f", {abs(step - end)} from the cycle's end at step {end}"
@@ -197,7 +232,8 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         return self.filepath.format(cycle=cycle + 1)
 
     def _existing(self, cycles):
-        return [path for path in map(self._path, range(cycles)) if os.path.isfile(path)]
+        numbers = [cycle for cycle in range(cycles) if cycle not in self._failed]
+        return [path for path in map(self._path, numbers) if os.path.isfile(path)]
 
 
 def _check_filepath(filepath):
@@ -241,29 +277,22 @@ def _averaged_weights(model):
             variable.assign(value)
 
 
-def _write_whole(model, path):
-    """Saves a model so that there is never a part of a file at `path`."""
-    folder, name = os.path.split(path)
-    partial = os.path.join(folder, f".{name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(partial)
-    try:
-        # In a folder, because Keras saves to names that end in .keras only, and those who look
-        # for the snapshots by that end must not find a part of one.
-        written = os.path.join(partial, name)
-        model.save(written)
-        with open(written, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(written, path)
-        if os.name == "posix":
-            _flush_folder(folder or ".")
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _error_of_the_disk(error):
+    """What the operating system said, if it is why saving failed, else None."""
+    while error is not None and not isinstance(error, OSError):
+        # Where the disk is full, h5py also fails to close the file, with a RuntimeError.
+        error = error.__context__ if type(error) is RuntimeError else None
+    if error is None or error.errno is None:
+        return error
+    return os.strerror(error.errno)
 
 
-def _flush_folder(folder):
-    descriptor = os.open(folder, os.O_RDONLY)
+def _remove(path):
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.remove(path)
+    except OSError as error:
+        warnings.warn(
+            f"SnapshotEnsemble could not remove {path!r}, which `keep` is too small for: "
+            f"{error.strerror}.",
+            stacklevel=2,
+        )

@@ -207,21 +207,6 @@ def test_keep_after_an_interrupted_run(tmp_path):
     assert [load(path)[1] for path in third.filepaths] == [30, 36]
 
 
-def test_failed_saving_leaves_the_old_file(tmp_path, monkeypatch):
-    model = compiled(S.CosineAnnealingWarmRestarts(0.05, 6))
-    (tmp_path / "1.keras").write_text("old")
-
-    def save(path):
-        pathlib.Path(path).write_text("half")
-        raise OSError("no space left")
-
-    monkeypatch.setattr(model, "save", save)
-    with pytest.raises(OSError, match="no space left"):
-        fit(model, kc.callbacks.SnapshotEnsemble(tmp_path / "{cycle}.keras"))
-    assert names(tmp_path) == ["1.keras"]
-    assert (tmp_path / "1.keras").read_text() == "old"
-
-
 KILLED = """
     import os, signal, sys, zipfile
     import keras, numpy as np
