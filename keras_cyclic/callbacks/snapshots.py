@@ -1,6 +1,7 @@
 """The callback that saves the model at the end of each cycle."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import string
@@ -12,6 +13,7 @@ from keras import ops
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
+from keras_cyclic._processes import in_first_process, of_first_process
 from keras_cyclic._types import Integer, Logs
 from keras_cyclic.callbacks._cycle_position import CyclePosition
 from keras_cyclic.hyperparameters import real_optimizers_of
@@ -43,6 +45,9 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
     A file appears whole or not at all: the model is written to a hidden folder
     `.<name of the file>.partial` beside it and renamed. What a crash leaves of that folder is
     removed when the cycle is saved again.
+
+    Where several processes train one model on JAX, the first one writes and deletes the files,
+    and the others wait for it; `filepaths` and `steps` are the same in all of them.
 
     With an optimizer that has `use_ema=True`, the snapshot's weights are the averages, as they
     are after a `fit` that ends there.
@@ -182,12 +187,12 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         path = self._path(cycle)
         model = self.model
         with _averaged_weights(model):
-            _write_whole(model, path)
+            in_first_process(lambda: _write_whole(model, path))
         self.steps[cycle + 1] = step
         self.filepaths = self._existing(cycle + 1)
         if self.keep is not None:
-            for old in self.filepaths[: -self.keep]:
-                os.remove(old)
+            too_old = self.filepaths[: -self.keep]
+            in_first_process(lambda: list(map(os.remove, too_old)))
             self.filepaths = self.filepaths[-self.keep :]
         if self.verbose:
             where = "" if step == end else f", {abs(step - end)} from the cycle's end at step {end}"
@@ -197,7 +202,10 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         return self.filepath.format(cycle=cycle + 1)
 
     def _existing(self, cycles):
-        return [path for path in map(self._path, range(cycles)) if os.path.isfile(path)]
+        paths = list(map(self._path, range(cycles)))
+        # Other machines may not see the files.
+        exist = of_first_process(list(map(os.path.isfile, paths)))
+        return list(itertools.compress(paths, exist))
 
 
 def _check_filepath(filepath):
