@@ -8,28 +8,37 @@ import keras
 import numpy as np
 
 
-def in_first_process(action):
-    """Calls a function in one process of a training, while the others wait for it.
+def in_first_process(action, elsewhere):
+    """Calls a function in one process of a training, and another one in the other processes.
+
+    They go on when the first one is done.
 
     Args:
         action: A function without arguments.
+        elsewhere: What is called in the other processes.
 
     Raises:
-        RuntimeError: In the other processes, if the function raised an error in its own.
+        RuntimeError: In the other processes, if `action` raised an error in its own.
     """
-    if not _share_a_training():
+    distribution = keras.distribution.distribution()
+    if not _share_a_training(distribution):
         action()
         return
     error = None
-    if _is_first():
-        try:
-            action()
-        except Exception as raised:
-            error = raised
-    # The others would wait for ever for a process that has left.
-    if of_first_process([error is None])[0]:
-        return
-    raise error or RuntimeError("The first process of this training failed, and says why.")
+    # Variables that are spread over all devices are made by all processes or by none: saving a
+    # model makes some, and would wait for ever for a process that has failed.
+    keras.distribution.set_distribution(None)
+    try:
+        (action if _is_first() else elsewhere)()
+    except Exception as raised:
+        error = raised
+    finally:
+        keras.distribution.set_distribution(distribution)
+    first_is_done = of_first_process([error is None])[0]
+    if error is not None:
+        raise error
+    if not first_is_done:
+        raise RuntimeError("The first process of this training has raised an error, and says why.")
 
 
 def of_first_process(numbers):
@@ -38,16 +47,15 @@ def of_first_process(numbers):
     Args:
         numbers: A list of integers or booleans, of the same length in each process.
     """
-    if not numbers or not _share_a_training():
+    if not numbers or not _share_a_training(keras.distribution.distribution()):
         return numbers
     from jax.experimental import multihost_utils
 
     return multihost_utils.broadcast_one_to_all(np.array(numbers, "int32")).tolist()
 
 
-def _share_a_training():
+def _share_a_training(distribution):
     """Whether the processes of a cluster train one model, and not one each."""
-    distribution = keras.distribution.distribution()
     if keras.backend.backend() != "jax" or distribution is None:
         return False
     import jax

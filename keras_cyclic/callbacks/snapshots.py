@@ -5,6 +5,7 @@ import itertools
 import os
 import shutil
 import string
+import tempfile
 import warnings
 from typing import Any
 
@@ -187,12 +188,12 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         path = self._path(cycle)
         model = self.model
         with _averaged_weights(model):
-            in_first_process(lambda: _write_whole(model, path))
+            in_first_process(lambda: _write_whole(model, path), lambda: _write_nowhere(model))
         self.steps[cycle + 1] = step
         self.filepaths = self._existing(cycle + 1)
         if self.keep is not None:
             too_old = self.filepaths[: -self.keep]
-            in_first_process(lambda: list(map(os.remove, too_old)))
+            in_first_process(lambda: list(map(os.remove, too_old)), lambda: None)
             self.filepaths = self.filepaths[-self.keep :]
         if self.verbose:
             where = "" if step == end else f", {abs(step - end)} from the cycle's end at step {end}"
@@ -267,6 +268,16 @@ def _write_whole(model, path):
             _flush_folder(folder or ".")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_nowhere(model):
+    """Saves a model where nothing is kept.
+
+    The first save of a process makes variables. Where only one process has made them, the next
+    save of all processes, such as a user's own, waits for ever for that one.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(os.path.join(folder, "nowhere.keras"))
 
 
 def _flush_folder(folder):

@@ -24,13 +24,21 @@ class Trainings:
     Args:
         folder: Where files are written.
         private_folder: Where this process alone writes files.
-        scope: A context to build and load models in.
+        scope: A context to build models in.
+        steps_per_execution: That of the training which is about it.
     """
 
-    def __init__(self, folder, private_folder=None, scope=contextlib.nullcontext):
+    def __init__(
+        self,
+        folder,
+        private_folder=None,
+        scope=contextlib.nullcontext,
+        steps_per_execution=2,
+    ):
         self._folder = folder
         self._private_folder = private_folder or folder
         self._scope = scope
+        self._steps_per_execution = steps_per_execution
 
     def outcomes(self):
         """What came out of each training, by its name, as can be written to JSON."""
@@ -38,7 +46,7 @@ class Trainings:
             "one_cycle": self._one_cycle(),
             "executions": self._executions(),
             "layerwise": self._layerwise(),
-            "fit_one_cycle": self._fit_one_cycle(max_lr=0.1),
+            "fit_one_cycle": self._fit_one_cycle(),
             "reactions": self._reactions(),
             "resumed": self._resumed(),
             "range_test": self._range_test(),
@@ -64,7 +72,10 @@ class Trainings:
         return {**_outcome(model, history), "rates": rates, "findings": findings}
 
     def _executions(self):
-        model = self._model(lambda: keras.optimizers.Adam(_one_cycle()), steps_per_execution=2)
+        model = self._model(
+            lambda: keras.optimizers.Adam(_one_cycle()),
+            steps_per_execution=self._steps_per_execution,
+        )
         return _outcome(model, _fit(model, [kc.callbacks.CyclicalMomentum()]))
 
     def _layerwise(self):
@@ -77,20 +88,20 @@ class Trainings:
         )
         return _outcome(model, _fit(model, [kc.callbacks.CyclicalMomentum()]))
 
-    def _fit_one_cycle(self, max_lr):
+    def _fit_one_cycle(self):
         model = self._model(lambda: keras.optimizers.SGD(0.01, momentum=0.9))
         with _quiet():
-            history = kc.fit_one_cycle(model, _data(), epochs=3, max_lr=max_lr, verbose=0)
+            history = kc.fit_one_cycle(model, _data(), epochs=3, max_lr=0.1, verbose=0)
         return _outcome(model, history.history)
 
     def _reactions(self):
         model = self._model(_cyclical)
         path = os.path.join(self._folder, "snapshots", "{cycle}.keras")
-        snapshots = kc.callbacks.SnapshotEnsemble(path, keep=3)
+        snapshots = kc.callbacks.SnapshotEnsemble(path, keep=2)
         stopping = kc.callbacks.CycleEarlyStopping(
-            patience=4, min_delta=1, restore_best_weights=True
+            patience=2, min_delta=5, restore_best_weights=True
         )
-        history = _fit(model, [*_reactions(), stopping, snapshots], epochs=12)
+        history = _fit(model, [*_reactions(), stopping, snapshots], epochs=6)
         ensemble = kc.load_ensemble(snapshots.filepaths)
         return {
             **_outcome(model, history),
@@ -107,11 +118,11 @@ class Trainings:
         folder = os.path.join(self._private_folder, "backup")
         with contextlib.suppress(KeyboardInterrupt):
             backup = keras.callbacks.BackupAndRestore(folder)
-            _fit(self._model(_cyclical), [*_reactions(), backup, _Interrupt(5)], epochs=8)
+            _fit(self._model(_cyclical), [*_reactions(), backup, _Interrupt(2)], epochs=4)
         assert os.path.exists(folder)
         model = self._model(_cyclical)
         backup = keras.callbacks.BackupAndRestore(folder)
-        history = _fit(model, [*_reactions(), backup], epochs=8)
+        history = _fit(model, [*_reactions(), backup], epochs=4)
         return {**_outcome(model, history), "bounds": _bounds(model)}
 
     def _range_test(self):
@@ -119,7 +130,10 @@ class Trainings:
         before = model.get_weights()
         try:
             with _quiet():
-                result = kc.lr_range_test(model, _data(), steps=40, min_lr=1e-4, verbose=0)
+                # Not as far as to where rounding decides.
+                result = kc.lr_range_test(
+                    model, _data().repeat(5), steps=20, min_lr=1e-3, max_lr=0.1, verbose=0
+                )
         except RuntimeError as error:
             return {"refused": str(error)}
         for weight, value in zip(model.get_weights(), before, strict=True):
@@ -129,8 +143,6 @@ class Trainings:
             "learning_rates": result.learning_rates.tolist(),
             "losses": result.losses.tolist(),
             "diverged": result.diverged,
-            "bounds": result.bounds(),
-            **self._fit_one_cycle(max_lr=None),
         }
 
     def saved_and_loaded(self, save_scope, load_scope):
@@ -138,11 +150,11 @@ class Trainings:
         path = os.path.join(self._private_folder, "saved.keras")
         with save_scope():
             model = self._model(_cyclical)
-            _fit(model, _reactions(), epochs=4)
+            _fit(model, _reactions(), epochs=2)
             model.save(path)
         with load_scope():
             model = keras.models.load_model(path)
-            history = _fit(model, _reactions(), epochs=8, initial_epoch=4)
+            history = _fit(model, _reactions(), epochs=4, initial_epoch=2)
         return {**_outcome(model, history), "bounds": _bounds(model)}
 
 
@@ -166,10 +178,10 @@ def _cyclical():
 
 
 def _reactions():
-    # No epoch is better by as much as the plateau asks for, and the first ones are for the bounds.
+    # No epoch improves by as much as the plateau asks for, and only the first ones do for the bounds.
     return [
-        kc.callbacks.ReduceLROnPlateau(patience=3, factor=0.7, min_delta=100),
-        kc.callbacks.AdaptiveBounds(patience=1, factor=0.8, min_delta=1, bound="both"),
+        kc.callbacks.ReduceLROnPlateau(patience=2, factor=0.7, min_delta=100),
+        kc.callbacks.AdaptiveBounds(patience=1, factor=0.8, min_delta=2, bound="both"),
         kc.callbacks.CyclicalMomentum(0.4, 0.6),
     ]
 
