@@ -1,5 +1,6 @@
 """Reading where an optimizer stands, as Python numbers."""
 
+import keras
 from keras import ops
 
 
@@ -15,7 +16,11 @@ def steps_made(optimizer):
     `optimizer.iterations` counts whole accumulations of gradients.
     """
     # Not by way of NumPy, which warns of how TensorFlow makes arrays.
-    return int(ops.convert_to_tensor(optimizer._iterations))
+    steps = ops.convert_to_tensor(optimizer._iterations)
+    if keras.backend.backend() == "tensorflow":
+        # There it is the variable still, which a `tf.distribute` strategy may have mirrored.
+        steps = steps.numpy()
+    return int(steps)
 
 
 def learning_rate_now(optimizer):

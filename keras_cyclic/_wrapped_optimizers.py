@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_cyclic._readings import steps_made
+from keras_cyclic._readings import learning_rate_now, steps_made
 
 
 def wrapped_optimizers(optimizer):
@@ -93,4 +93,4 @@ def _rate(optimizer, step):
     rate = optimizer._learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return float(rate(step))
-    return float(optimizer.learning_rate)
+    return learning_rate_now(optimizer)

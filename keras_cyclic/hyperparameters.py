@@ -1,5 +1,6 @@
 """Scheduling the hyperparameters of the optimizers of a model, for one `fit`."""
 
+import contextlib
 import types
 
 import numpy as np
@@ -42,7 +43,10 @@ def real_optimizers_of(model):
 def build_if_possible(model):
     """Builds the optimizer of a model, as its first step would, if the model is built."""
     if not model.optimizer.built and all(layer.built for layer in model._flatten_layers()):
-        model.optimizer.build(model.trainable_variables)
+        strategy = getattr(model, "distribute_strategy", None)
+        # TensorFlow's strategies must know of variables that are made outside of their scope.
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            model.optimizer.build(model.trainable_variables)
 
 
 def scheduled(optimizer):

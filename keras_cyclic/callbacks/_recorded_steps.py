@@ -56,7 +56,8 @@ class TestedRates:
 
 
 def _plain(rate):
-    return float(rate) if isinstance(rate, keras.Variable) else None
+    # `float` fails on the variables of a `tf.distribute` strategy.
+    return float(keras.ops.convert_to_numpy(rate)) if isinstance(rate, keras.Variable) else None
 
 
 class StepNotRecordable(Exception):

@@ -1,20 +1,20 @@
 """The callback that saves the model at the end of each cycle."""
 
-import contextlib
+import itertools
 import os
 import string
 import warnings
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_cyclic import _arguments
 from keras_cyclic._config import Configurable
-from keras_cyclic._files import check_writable, whole_file
+from keras_cyclic._files import check_writable
+from keras_cyclic._processes import in_first_process, of_first_process
 from keras_cyclic._types import Integer, Logs
 from keras_cyclic.callbacks._cycle_position import CyclePosition
-from keras_cyclic.hyperparameters import real_optimizers_of
+from keras_cyclic.callbacks._snapshot_files import averaged_weights, remove, write, write_nowhere
 from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule
 
 
@@ -44,11 +44,16 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
     `.<name of the file>.partial` beside it and renamed. What a crash leaves of that folder is
     removed when the cycle is saved again.
 
+    <<<<<<< HEAD
     A snapshot that cannot be written, because the disk is full or the folder has become
     read-only, does not end the training: a warning names the file and the reason, the snapshot
     is not in `filepaths`, and a file that was there before stays as it was. `keep` then counts
     whole snapshots only. Where nothing can be written before the first step, `fit` raises the
     error.
+    =======
+    Where several processes train one model on JAX, the first one writes and deletes the files,
+    and the others wait for it; `filepaths` and `steps` are the same in all of them.
+    >>>>>>> devices
 
     With an optimizer that has `use_ema=True`, the snapshot's weights are the averages, as they
     are after a `fit` that ends there.
@@ -132,7 +137,7 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         self._epoch_start = self._position.step()
         if self._cycle is None:
             self._cycle = self._position.cycles.index(self._epoch_start)
-            self._check_folder()
+            in_first_process(self._check_folder, lambda: None)
             self._failed = set()
             self.filepaths = self._existing(self._cycle)
             self.steps = {n: step for n, step in self.steps.items() if step <= self._epoch_start}
@@ -201,19 +206,15 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
 
     def _save(self, cycle, step, end):
         path = self._path(cycle)
-        try:
-            with _averaged_weights(self.model), whole_file(path) as written:
-                self.model.save(written)
-        except (OSError, RuntimeError) as error:
-            reason = _error_of_the_disk(error)
-            if reason is None:
-                raise
+        reason = self._write(path)
+        if of_first_process([reason is not None])[0]:
             self._failed.add(cycle)
             self.steps.pop(cycle + 1, None)
             self.filepaths = self._existing(cycle + 1)
             warnings.warn(
-                f"SnapshotEnsemble could not write {path!r} at step {step}: {reason}. The training "
-                f"goes on, and has no snapshot of cycle {cycle + 1}.",
+                f"SnapshotEnsemble could not write {path!r} at step {step}: "
+                f"{reason or 'the first process says why'}. The training goes on, and has no "
+                f"snapshot of cycle {cycle + 1}.",
                 stacklevel=2,
             )
             return
@@ -221,19 +222,30 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
         self.steps[cycle + 1] = step
         self.filepaths = self._existing(cycle + 1)
         if self.keep is not None:
-            for old in self.filepaths[: -self.keep]:
-                _remove(old)
+            too_old = self.filepaths[: -self.keep]
+            in_first_process(lambda: list(map(remove, too_old)), lambda: None)
             self.filepaths = self.filepaths[-self.keep :]
         if self.verbose:
             where = "" if step == end else f", {abs(step - end)} from the cycle's end at step {end}"
             print(f"\nCycle {cycle + 1}: saved {path} at step {step}{where}")
 
+    def _write(self, path):
+        """Saves the model; gives why that failed, if the disk did, in the process that writes."""
+        reasons = []
+        with averaged_weights(self.model):
+            in_first_process(
+                lambda: reasons.append(write(self.model, path)), lambda: write_nowhere(self.model)
+            )
+        return reasons[0] if reasons else None
+
     def _path(self, cycle):
         return self.filepath.format(cycle=cycle + 1)
 
     def _existing(self, cycles):
-        numbers = [cycle for cycle in range(cycles) if cycle not in self._failed]
-        return [path for path in map(self._path, numbers) if os.path.isfile(path)]
+        paths = [self._path(cycle) for cycle in range(cycles) if cycle not in self._failed]
+        # Other machines may not see the files.
+        exist = of_first_process(list(map(os.path.isfile, paths)))
+        return list(itertools.compress(paths, exist))
 
 
 def _check_filepath(filepath):
@@ -260,39 +272,3 @@ def _check_filepath(filepath):
     if not is_valid:
         raise ValueError(f"Argument `filepath` must be {allowed}. {received}")
     return path
-
-
-@contextlib.contextmanager
-def _averaged_weights(model):
-    """Lends the model the averages that its optimizer keeps of its weights, if it does."""
-    averaging = [optimizer for optimizer in real_optimizers_of(model) if optimizer.use_ema]
-    variables = [variable for each in averaging for variable in each._trainable_variables]
-    values = [ops.convert_to_numpy(variable) for variable in variables]
-    try:
-        for optimizer in averaging:
-            optimizer.finalize_variable_values(optimizer._trainable_variables)
-        yield
-    finally:
-        for variable, value in zip(variables, values):
-            variable.assign(value)
-
-
-def _error_of_the_disk(error):
-    """What the operating system said, if it is why saving failed, else None."""
-    while error is not None and not isinstance(error, OSError):
-        # Where the disk is full, h5py also fails to close the file, with a RuntimeError.
-        error = error.__context__ if type(error) is RuntimeError else None
-    if error is None or error.errno is None:
-        return error
-    return os.strerror(error.errno)
-
-
-def _remove(path):
-    try:
-        os.remove(path)
-    except OSError as error:
-        warnings.warn(
-            f"SnapshotEnsemble could not remove {path!r}, which `keep` is too small for: "
-            f"{error.strerror}.",
-            stacklevel=2,
-        )
