@@ -250,7 +250,6 @@ def kill_and_resume(kills, seed, say=print):
                 counted["in a save"] += inside is not None
                 counted[f"in a save: {inside}"] += inside is not None
                 counted[f"backup: {state}"] += 1
-                counted["before the first backup"] += state == "none"
                 made = training.read_epochs(folder)
                 epoch = made[-1]["epoch"] + 1 if made else 0
                 where = f"in a {inside}" if inside else "in no save"
