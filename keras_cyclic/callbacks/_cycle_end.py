@@ -38,4 +38,4 @@ class CycleEndCallback(MonitoredCallback):
             self.cycle = self.position.cycle()
         if self._is_first_epoch:
             self._is_first_epoch = False
-            self.position.warn_if_none_ends(self.params["epochs"] - epoch, self.params["steps"])
+            self.position.warn_if_none_ends(self.params, epoch)

@@ -68,20 +68,22 @@ class CyclePosition:
             self.cycles = cycles_of(self._optimizer._learning_rate) or self.cycles
         self._epoch_start = self.step()
 
-    def warn_if_none_ends(self, epochs, steps_per_epoch):
+    def warn_if_none_ends(self, params, epoch):
         """Warns if no cycle will end in the rest of a training.
 
         To be called once the step of the start is known, after a checkpoint was loaded.
 
         Args:
-            epochs: The epochs that are left.
-            steps_per_epoch: The batches of each, or None where that is not known.
+            params: The callback's `params`: of `fit`, its epochs and the batches of each.
+            epoch: The epoch that begins.
         """
-        end = self.cycles.start(self.cycle() + 1)
+        epochs, steps_per_epoch = ((params or {}).get(name) for name in ("epochs", "steps"))
         # Another `train_step` may make any number of steps with a batch.
-        if steps_per_epoch is None or type(self._model).train_step is not keras.Model.train_step:
+        is_keras_own = type(self._model).train_step is keras.Model.train_step
+        if epochs is None or steps_per_epoch is None or not is_keras_own:
             return
-        training_end = self._epoch_start + epochs * steps_per_epoch
+        end = self.cycles.start(self.cycle() + 1)
+        training_end = self._epoch_start + (epochs - epoch) * steps_per_epoch
         # Executions end where they end: what is saved at the nearest may come a little early.
         if end is not None and end > training_end + self._model.steps_per_execution:
             warnings.warn(

@@ -141,8 +141,7 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
             self._failed = set()
             self.filepaths = self._existing(self._cycle)
             self.steps = {n: step for n, step in self.steps.items() if step <= self._epoch_start}
-            epochs = (self.params or {}).get("epochs", 1)
-            self._position.warn_if_none_ends(epochs - epoch, self._epoch_length)
+            self._position.warn_if_none_ends(self.params, epoch)
             self._save_if_nearest(-1)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
