@@ -147,12 +147,12 @@ class AdaptiveBounds(CycleEndCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = {} if logs is None else logs
-        self.log_learning_rates(logs)
-        value = self.monitored(logs)
         step = self.position.step()
         if step == self._judged_at:
             # Where data does not say how long it is, Keras begins a batch after the last one.
             self.restore(self._before)
+        self.log_learning_rates(logs)
+        value = self.monitored(logs)
         self._end_cycles_before(step - 1)
         if value is not None and self._is_best_of_cycle(value):
             self.best_of_cycle = value
