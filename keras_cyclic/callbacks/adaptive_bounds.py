@@ -124,6 +124,7 @@ class AdaptiveBounds(CycleEndCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
+        self._judged_at: int | None = None
         if not self._waves():
             raise ValueError(
                 "AdaptiveBounds moves the bounds of a cyclical schedule, and this learning rate "
@@ -141,13 +142,17 @@ class AdaptiveBounds(CycleEndCallback):
         # A cycle is judged when the next one is about to begin, and not when its last step has
         # been made: if that ends the epoch, the validation is still to come.
         if self.position.has_reached(self.position.cycles.start(self.cycle + 1), batch - 1):
-            self._end_cycles_before(self.position.step())
+            self._judged_at, self._before = self.position.step(), self.snapshot()
+            self._end_cycles_before(self._judged_at)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = {} if logs is None else logs
+        step = self.position.step()
+        if step == self._judged_at:
+            # Where data does not say how long it is, Keras begins a batch after the last one.
+            self.restore(self._before)
         self.log_learning_rates(logs)
         value = self.monitored(logs)
-        step = self.position.step()
         self._end_cycles_before(step - 1)
         if value is not None and self._is_best_of_cycle(value):
             self.best_of_cycle = value

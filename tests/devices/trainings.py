@@ -178,7 +178,7 @@ def _cyclical():
 
 
 def _reactions():
-    # No epoch improves by as much as the plateau asks for, and for the bounds the first ones only.
+    # No epoch is better by as much as the plateau asks for, and for the bounds only the first are.
     return [
         kc.callbacks.ReduceLROnPlateau(patience=2, factor=0.7, min_delta=100),
         kc.callbacks.AdaptiveBounds(patience=1, factor=0.8, min_delta=2, bound="both"),
