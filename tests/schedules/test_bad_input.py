@@ -172,7 +172,7 @@ def test_milestones(value):
     refused(s.MultiStepDecay, ValueError, milestones=value)
 
 
-@pytest.mark.parametrize("value", [10, "10", None, {10}, ["10"]])
+@pytest.mark.parametrize("value", [10, "10", None, {10}, ["10"], np.array(10)])
 def test_milestones_of_a_wrong_type(value):
     refused(s.MultiStepDecay, TypeError, milestones=value)
 
