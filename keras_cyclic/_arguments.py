@@ -171,7 +171,8 @@ def length(name, value, allowed="a positive whole number of optimizer steps") ->
 
 def increasing_lengths(name, values) -> list[int]:
     """Steps that increase strictly, as a list of Python ints."""
-    if not isinstance(values, (list, tuple, np.ndarray)):
+    is_array = isinstance(values, np.ndarray) and values.ndim > 0
+    if not is_array and not isinstance(values, (list, tuple)):
         raise TypeError(
             f"Argument `{name}` must be a list of steps. "
             f"{_received(name, values)} of type {type(values).__name__}"

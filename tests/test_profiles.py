@@ -62,6 +62,29 @@ def test_a_fall_is_exact_where_it_is_small(profile, curve):
     assert left == pytest.approx(float(1 - curve(1 - Fraction(1, steps))), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in CURVES if name[:3] != "REX" and "root" not in name]
+)
+def test_a_rise_is_exact_where_it_is_small(name):
+    """One step after the start of a long rise; but for curves that are steep at their top."""
+    profile, curve = CURVES[name]
+    steps = 10**6
+    first = keras.ops.convert_to_tensor(np.array([1]))
+    done = float(profile.rise(Move(0, steps), first)[0])
+    assert done == pytest.approx(float(curve(Fraction(1, steps))), rel=2e-6)
+
+
+def test_an_exponential_that_is_a_little_steep():
+    """Steep enough for the other formula, and not so steep that its end is at nothing."""
+    profile, curve = profiles.Exponential(rate=5.0), exact.exponential(5.0)
+    steps = np.arange(65)
+    expected = [float(1 - curve(Fraction(int(step), 64))) for step in steps]
+    fall = profile.fall(Move(0, 64), keras.ops.convert_to_tensor(steps))
+    np.testing.assert_allclose(np.asarray(fall), expected, atol=3e-7)
+    left = profile.remaining(keras.ops.convert_to_tensor(np.float32((64 - steps) / 64)))
+    np.testing.assert_allclose(np.asarray(left), expected, atol=3e-7)
+
+
 @every_curve
 @given(length=st.integers(1, 2**40), share=st.floats(0, 1))
 def test_a_rise(profile, curve, length, share):

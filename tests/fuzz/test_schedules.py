@@ -199,9 +199,12 @@ def bounds(schedule):
         return bounds(schedule.schedule)
     if isinstance(schedule, s.Product):
         factor = schedule.factor
-        low, high = bounds(factor) if isinstance(factor, KerasSchedule) else (factor, factor)
-        return tuple(a * b for a, b in zip(bounds(schedule.schedule), (low, high)))
-    if schedule in THEIRS:
+        ours = bounds(schedule.schedule)
+        theirs = bounds(factor) if isinstance(factor, KerasSchedule) else (factor, factor)
+        low, high = (a * b for a, b in zip(ours, theirs))
+        # A processor may take the smallest numbers of float32 for 0.
+        return (0.0 if min(ours[0], theirs[0]) < 1.2e-38 else low), high
+    if not isinstance(schedule, s.Schedule):
         return 0.0, 0.1
     return 0.0, schedule.initial_lr
 

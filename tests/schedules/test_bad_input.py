@@ -172,7 +172,7 @@ def test_milestones(value):
     refused(s.MultiStepDecay, ValueError, milestones=value)
 
 
-@pytest.mark.parametrize("value", [10, "10", None, {10}, ["10"]])
+@pytest.mark.parametrize("value", [10, "10", None, {10}, ["10"], np.array(10)])
 def test_milestones_of_a_wrong_type(value):
     refused(s.MultiStepDecay, TypeError, milestones=value)
 
@@ -358,6 +358,32 @@ def test_a_pair_of_profiles(value):
 def test_profile_arguments(profile, bad):
     refused(profile, ValueError, **bad)
     refused(profile, TypeError, **dict.fromkeys(bad, "2"))
+
+
+@pytest.mark.parametrize(
+    ("profile", "name", "low", "high"),
+    [
+        (kc.profiles.Exponential, "rate", 1e-6, 80.0),
+        (kc.profiles.REX, "beta", 1e-6, 1.0),
+        (kc.profiles.Polynomial, "power", 1e-3, 1e3),
+    ],
+)
+def test_profile_arguments_at_their_ends(profile, name, low, high):
+    for value in (low, high):
+        assert getattr(profile(**{name: value}), name) == value
+    for value in (low * (1 - 1e-9), high * (1 + 1e-9)):
+        refused(profile, ValueError, **{name: value})
+
+
+def test_what_a_subclass_must_implement():
+    with pytest.raises(NotImplementedError, match="Profile must implement `__call__"):
+        kc.profiles.Profile()(0.5)
+    with pytest.raises(NotImplementedError, match="Schedule must implement `learning_rate"):
+        s.Schedule()(0)
+    with pytest.raises(NotImplementedError, match="Wave must implement `bounds"):
+        s.Wave()(0)
+    with pytest.raises(NotImplementedError, match="Wave must implement `height"):
+        s.Wave().height(0)
 
 
 def test_normalize():
