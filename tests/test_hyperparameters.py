@@ -229,9 +229,11 @@ def refuse(optimizer, name, schedule=None):
     try:
         model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=callbacks)
     finally:
-        assert int(optimizer.iterations) == 0
-        for now, then in zip(model.get_weights(), before):
-            np.testing.assert_array_equal(now, then)
+        # An error in a step that JAX traces leaves the model's variables without values.
+        if BACKEND != "jax" or not isinstance(optimizer, Ignoring):
+            assert int(optimizer.iterations) == 0
+            for now, then in zip(model.get_weights(), before):
+                np.testing.assert_array_equal(now, then)
 
 
 class Ignoring(keras.optimizers.SGD):
@@ -358,7 +360,7 @@ def test_a_model_without_an_optimizer():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     callback = kc.callbacks.CyclicalMomentum()
     callback.set_model(model)
-    with pytest.raises(ValueError, match="compiled with an optimizer"):
+    with pytest.raises(ValueError, match="must be compiled"):
         callback.on_train_begin()
 
 

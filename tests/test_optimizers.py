@@ -172,7 +172,8 @@ def test_a_loaded_model_goes_on_identically(make, scaled, tmp_path):
     patterns = {f"(.*/)?{pattern}": factor for pattern, factor in GROUPS.items()}
     if make is sequential:  # The loaded model has other paths, none of which begins like this.
         patterns = {f"{model.name}/{pattern}": factor for pattern, factor in GROUPS.items()}
-    settings = {"weight_decay": 0.5, "use_ema": True, "global_clipnorm": 0.3}
+    # On JAX, Keras cannot `fit` twice with `use_ema`: weights and averages share their memory.
+    settings = {"weight_decay": 0.5, "use_ema": BACKEND != "jax", "global_clipnorm": 0.3}
     make_plain = keras.optimizers.SGD if scaled else keras.optimizers.Adam
     plain = make_plain(TRIANGULAR, **settings)
     plain.exclude_from_weight_decay([model.get_layer("head").kernel], var_names=["bias"])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
+from tests.backends import BACKEND, tensorflow_only
 
 S, C = kc.schedules, kc.callbacks
 SGD = keras.optimizers.SGD
@@ -277,13 +278,26 @@ MISTAKES = {
         ["`schedule_or_dict` must be", "=0.1 of type float"],
     ),
 }
-NEEDS_MULTI_OPTIMIZER = ["layer-wise rates of layers that are not there"]
+RANGE_TEST = tensorflow_only("the range test records losses in its compiled step")
+MARKS = {
+    "range test on an uncompiled model": RANGE_TEST,
+    "range test on an unbuilt model": RANGE_TEST,
+    "range test with the arguments in another order": RANGE_TEST,
+    "range test without data": RANGE_TEST,
+    "range test with the targets forgotten": RANGE_TEST,
+    "one optimizer for two models": pytest.mark.skipif(
+        BACKEND == "jax", reason="Keras on JAX does not see that they are two"
+    ),
+    "layer-wise rates of layers that are not there": pytest.mark.skipif(
+        not hasattr(keras.optimizers, "MultiOptimizer"), reason="came with Keras 3.15"
+    ),
+}
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize(
+    "mistake", [pytest.param(each, marks=MARKS.get(each, ())) for each in MISTAKES]
+)
 def test_mistake(mistake):
-    if mistake in NEEDS_MULTI_OPTIMIZER and not hasattr(keras.optimizers, "MultiOptimizer"):
-        pytest.skip("MultiOptimizer came with Keras 3.15")
     make, error, expected = MISTAKES[mistake]
     with pytest.raises(error) as raised:
         make()

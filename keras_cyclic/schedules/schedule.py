@@ -32,6 +32,8 @@ class Schedule(Configurable, KerasSchedule):
 
     # NumPy's numbers would otherwise try to multiply a schedule as an array.
     __array_ufunc__ = None
+    # On JAX, Keras would otherwise look for `on_batch_end` before it calls `set_model`.
+    async_safe = True
 
     def __call__(self, step: int | Tensor) -> Tensor:
         """The learning rate at `step`.

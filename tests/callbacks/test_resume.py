@@ -497,5 +497,5 @@ def test_compiled_models_inside_one_another(tmp_path, trained):
 def test_a_model_without_an_optimizer_is_refused():
     model = small_model()
     model.compile(None, "mse")
-    with pytest.raises(ValueError, match="compiled with an optimizer"):
+    with pytest.raises(ValueError, match="must be compiled"):
         fit(model, [plateau()], 1)
