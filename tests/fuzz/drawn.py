@@ -238,6 +238,7 @@ def watched(seconds=60):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warnings.simplefilter("ignore", DeprecationWarning)  # Keras's own.
+            warnings.filterwarnings("ignore", "The cycle has")  # `fit_one_cycle`, as documented.
             yield
     finally:
         signal.alarm(0)

@@ -70,3 +70,17 @@ def test_a_factor_close_to_1_is_fine_until_there_would_be_too_many_restarts():
     assert float(schedule(200)) == 1.0
     with pytest.raises(ValueError, match=r"`t_mul` must be 1 or so large.*t_mul=1\.00001"):
         WarmRestarts(1.0, 100, t_mul=1.00001)
+
+
+@pytest.mark.parametrize(("m_mul", "final_lr"), [(1.0, 0.0), (0.5, 0.0), (0.5, 0.01), (0.5, 0.1)])
+def test_the_height_is_where_the_rate_stands_between_its_bounds(m_mul, final_lr):
+    """What a momentum follows; at bounds of the same value, the fall."""
+    schedule = kc.schedules.CosineAnnealingWarmRestarts(0.1, 10, 2.0, m_mul, final_lr)
+    steps = np.arange(200)
+    height = np.asarray(schedule.height(keras.ops.convert_to_tensor(steps)))
+    rates = np.asarray(schedule(steps), "float64")
+    np.testing.assert_allclose(final_lr + (0.1 - final_lr) * height, rates, atol=1e-7)
+    assert height[0] == 1
+    assert (height >= 0).all()
+    if final_lr < 0.1:
+        np.testing.assert_allclose(height, (rates - final_lr) / (0.1 - final_lr), atol=2e-6)
