@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -117,7 +118,9 @@ def stopped_training(folder):
     schedule = kc.schedules.OneCycle(max_lr=0.1, total_steps=steps)
     stopped, whole = network(schedule, seed=0), network(schedule, seed=0)
     path = folder / "stopped.keras"
-    _continue(stopped, HALF_EPOCHS)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="OneCycle.* stops before the rate has come down")
+        _continue(stopped, HALF_EPOCHS)
     stopped.save(path)
     print(f"Saved at {_position(stopped)}.", flush=True)
     command = [sys.executable, "-m", "keras_cyclic", "--continue", str(path)]

@@ -83,7 +83,7 @@ def test_downloads_nothing_by_default(path):
 
 @pytest.mark.slow
 @each_notebook
-def test_runs_from_top_to_bottom(path, tmp_path):
+def test_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     client = pytest.importorskip("nbclient")
@@ -92,10 +92,13 @@ def test_runs_from_top_to_bottom(path, tmp_path):
     notebook = read(path)
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
+    name = install_this_interpreter(tmp_path)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     # An error in a cell raises. The limit is for what hangs, not for what is slow.
     client.NotebookClient(
         notebook,
-        km=this_interpreter(tmp_path),
+        kernel_name=name,
         resources={"metadata": {"path": str(folder)}},
         timeout=900,
         startup_timeout=180,
@@ -104,14 +107,16 @@ def test_runs_from_top_to_bottom(path, tmp_path):
     assert len(images(notebook)) == len(images(read(path)))
 
 
-def this_interpreter(folder):
-    """A kernel that is the interpreter of the tests, whichever kernels are installed.
+def install_this_interpreter(folder):
+    """Makes a kernel that is the interpreter of the tests, whichever kernels are installed.
 
     Args:
-        folder: A folder for its specification, its settings and its connection file.
+        folder: A folder that will be Jupyter's.
+
+    Returns:
+        The name of the kernel.
     """
     pytest.importorskip("ipykernel")
-    manager = pytest.importorskip("jupyter_client")
     name = "this-interpreter"
     environment = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
@@ -131,10 +136,4 @@ def this_interpreter(folder):
     kernel = folder / "kernels" / name
     kernel.mkdir(parents=True)
     (kernel / "kernel.json").write_text(json.dumps(specification), encoding="utf-8")
-    return manager.AsyncKernelManager(
-        kernel_name=name,
-        kernel_spec_manager=manager.kernelspec.KernelSpecManager(
-            kernel_dirs=[str(kernel.parent)], ensure_native_kernel=False
-        ),
-        connection_file=str(folder / "connection.json"),
-    )
+    return name
