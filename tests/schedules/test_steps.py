@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_cyclic as kc
+from keras_cyclic.schedules.delayed import Delayed
 from tests.schedules.policies import POLICIES
 
 schedule = kc.schedules.Triangular(0.0, 1.0, 4)
@@ -38,6 +39,8 @@ def test_a_small_dtype_does_not_limit_the_cycle():
     long = kc.schedules.Triangular(0.0, 1.0, 1000)
     assert float(long(tf.constant(250, tf.uint8))) == 0.25
     assert float(long(np.int8(100))) == np.float32(0.1)
+    # An unsigned step before the delay must not wrap around.
+    assert float(Delayed(long, 10)(tf.constant(5, tf.uint8))) == 0.0
 
 
 @pytest.mark.parametrize("shape", [(0,), (1,), (7,), (2, 3), (2, 1, 3)])
@@ -90,3 +93,5 @@ def test_the_error_says_why_a_float_is_no_step():
 def test_a_negative_step_is_refused():
     with pytest.raises(ValueError, match=r"`step` must be from 0 to 9223372036854775807"):
         schedule(-1)
+    with pytest.raises(ValueError, match=r"`step` must be from 0"):
+        schedule(np.array([5, -1]))
