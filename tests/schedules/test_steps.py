@@ -95,3 +95,5 @@ def test_a_negative_step_is_refused():
         schedule(-1)
     with pytest.raises(ValueError, match=r"`step` must be from 0"):
         schedule(np.array([5, -1]))
+    with pytest.raises(ValueError, match=r"`step` must be from 0"):
+        schedule(np.array([5, 2**64 - 1], "uint64"))
