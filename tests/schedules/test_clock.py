@@ -51,3 +51,9 @@ def test_growing_cycles_beyond_the_dtype_of_the_step():
     move, step = clock.move(tensor, index)
     expected = [(2**30 - 1) / 2**30, 0.0, (2**30 - 1) / 2**32]
     np.testing.assert_allclose(np.asarray(move.done(step)), expected, rtol=1e-6)
+
+
+def test_no_more_than_8192_restarts():
+    assert len(GrowingCycles(1, 1.004).restarts) < 8192
+    with pytest.raises(ValueError, match=r"`t_mul`.*8192 restarts"):
+        GrowingCycles(1, 1.0035)  # These would be 8,900.
