@@ -235,6 +235,16 @@ def stuck(x):
 
 
 @keras.saving.register_keras_serializable(package="test_bad_input")
+def late(x):
+    return 0.1 + 0.9 * x
+
+
+@keras.saving.register_keras_serializable(package="test_bad_input")
+def short(x):
+    return 0.9 * x
+
+
+@keras.saving.register_keras_serializable(package="test_bad_input")
 def one_number(x):
     return 1.0
 
@@ -261,10 +271,12 @@ def test_names_that_are_unknown(cls, name):
     known = ("constant", "halve") if name == "scale_fn" else ("linear", "cosine", "rex")
     assert all(repr(word) in message for word in known)
     for value in (None, 3, kc.profiles.Linear):
-        refused(cls, TypeError, **{name: value})
+        assert "registered function" in refused(cls, TypeError, **{name: value})
+        if name != "scale_fn":
+            assert "'polynomial'" in refused(cls, TypeError, **{name: value})
 
 
-@pytest.mark.parametrize("function", [stuck, one_number])
+@pytest.mark.parametrize("function", [stuck, late, short, one_number])
 def test_profiles_that_do_not_go_from_0_to_1(function):
     for make in (kc.profiles.get, kc.profiles.FunctionProfile):
         with pytest.raises(ValueError, match="progress 0 to 0 and progress 1 to 1"):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
+from keras_cyclic.schedules.delayed import Delayed
 from tests.backends import BACKEND, STEP_DTYPE, step_tensor, tensorflow_only
 from tests.schedules.policies import POLICIES
 
@@ -45,6 +46,8 @@ def test_a_small_dtype_does_not_limit_the_cycle():
     long = kc.schedules.Triangular(0.0, 1.0, 1000)
     assert float(long(keras.ops.convert_to_tensor(250, dtype="uint8"))) == 0.25
     assert float(long(np.int8(100))) == np.float32(0.1)
+    # An unsigned step before the delay must not wrap around.
+    assert float(Delayed(long, 10)(keras.ops.convert_to_tensor(5, dtype="uint8"))) == 0.0
 
 
 @pytest.mark.parametrize("shape", [(0,), (1,), (7,), (2, 3), (2, 1, 3)])
@@ -103,6 +106,10 @@ def test_a_negative_step_is_refused():
     largest = np.iinfo(STEP_DTYPE).max
     with pytest.raises(ValueError, match=f"`step` must be from 0 to {largest} on the {BACKEND}"):
         schedule(-1)
+    with pytest.raises(ValueError, match=r"`step` must be from 0"):
+        schedule(np.array([5, -1]))
+    with pytest.raises(ValueError, match=r"`step` must be from 0"):
+        schedule(np.array([5, 2**64 - 1], "uint64"))
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="there, steps are counted in int64")
