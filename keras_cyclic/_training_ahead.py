@@ -113,9 +113,12 @@ def _compare(cycle, optimizer, fit):
         return
     line, said = fit.line, _lengths_warned_of.setdefault(callbacks, set())
     steps = getattr(loop.get("epoch_iterator"), "num_batches", None)
-    if steps and _makes_one_step_a_batch(optimizer, loop):
-        cycle.compare(start, epochs - epoch, steps, line, said)
-        return
+    if _makes_one_step_a_batch(optimizer, loop):
+        # Where nothing is compiled, batches that only add up gradients do not ask for the rate.
+        start -= loop.get("begin_step", 0)
+        if steps:
+            cycle.compare(start, epochs - epoch, steps, line, said)
+            return
 
     def compare(steps):
         cycle.compare(start, epochs - epoch, steps, line, said)

@@ -89,6 +89,12 @@ def test_however_steps_are_run(how):
     assert warned(compiled(SGD(S.OneCycle(0.1, 40)), **how)) == []
 
 
+def test_batches_that_only_add_up_gradients_count():
+    optimizer = SGD(S.OneCycle(0.1, 8), gradient_accumulation_steps=4)
+    (message,) = warned(compiled(optimizer, run_eagerly=True))
+    assert "from step 0 to step 40" in message
+
+
 @pytest.mark.parametrize(
     "schedule",
     [

@@ -44,16 +44,14 @@ class SnapshotEnsemble(Configurable, keras.callbacks.Callback):
     `.<name of the file>.partial` beside it and renamed. What a crash leaves of that folder is
     removed when the cycle is saved again.
 
-    <<<<<<< HEAD
     A snapshot that cannot be written, because the disk is full or the folder has become
     read-only, does not end the training: a warning names the file and the reason, the snapshot
     is not in `filepaths`, and a file that was there before stays as it was. `keep` then counts
     whole snapshots only. Where nothing can be written before the first step, `fit` raises the
     error.
-    =======
+
     Where several processes train one model on JAX, the first one writes and deletes the files,
     and the others wait for it; `filepaths` and `steps` are the same in all of them.
-    >>>>>>> devices
 
     With an optimizer that has `use_ema=True`, the snapshot's weights are the averages, as they
     are after a `fit` that ends there.
