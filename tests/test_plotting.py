@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
+from tests.backends import BACKEND
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -91,8 +92,11 @@ def test_several_on_given_axes(place):
 def test_no_peak_or_kink_is_missed_in_long_trainings():
     warm = kc.schedules.Warmup(kc.schedules.StepDecay(0.1, 333_333), 777)
     restarts = kc.schedules.CosineAnnealingWarmRestarts(1.0, 1001, 2.0)
-    keras_one = keras.optimizers.schedules.PiecewiseConstantDecay([123_456], [1.0, 0.5])
-    ax = kc.plot_schedule({"warm": warm, "restarts": restarts, "Keras": keras_one}, 1_000_000)
+    schedules = {"warm": warm, "restarts": restarts}
+    if BACKEND != "torch":  # One step at a time there, which takes minutes.
+        keras_one = keras.optimizers.schedules.PiecewiseConstantDecay([123_456], [1.0, 0.5])
+        schedules["Keras"] = keras_one
+    ax = kc.plot_schedule(schedules, 1_000_000)
     drawn = {name: dict(zip(*line)) for name, line in curves(ax).items()}
     assert all(len(points) < 13_000 for points in drawn.values())
     assert drawn["warm"][777] == pytest.approx(0.1)
@@ -101,8 +105,9 @@ def test_no_peak_or_kink_is_missed_in_long_trainings():
     for n in range(9):
         begin = 1001 * (2**n - 1)
         assert drawn["restarts"][begin] == 1.0
-    assert (drawn["Keras"][123_456], drawn["Keras"][123_457]) == (1.0, 0.5)
-    kept = sorted(drawn["Keras"])
+    if BACKEND != "torch":
+        assert (drawn["Keras"][123_456], drawn["Keras"][123_457]) == (1.0, 0.5)
+    kept = sorted(drawn["warm"] if BACKEND == "torch" else drawn["Keras"])
     assert kept[0] == 0
     assert kept[-1] == 999_999
     assert np.diff(kept).max() <= 500

@@ -231,12 +231,14 @@ def evaluate(schedule, step):
         return to_float(schedule(step))
     # Schedules of Keras may branch on the step, which has one truth value only as a scalar.
     steps = ops.reshape(step, (-1,))
-    if keras.backend.backend() == "torch":
-        # Its vectorized map cannot branch either.
+    try:
+        rates = to_float(ops.vectorized_map(schedule, steps))
+    except Exception:
+        if keras.backend.backend() != "torch":
+            raise
+        # Its vectorized map cannot branch either, nor take no steps.
         ones = [to_float(schedule(one)) for one in steps]
         rates = ops.stack(ones) if ones else to_float(steps)
-    else:
-        rates = to_float(ops.vectorized_map(schedule, steps))
     return ops.reshape(rates, ops.shape(step))
 
 
