@@ -57,3 +57,12 @@ def test_no_more_than_8192_restarts():
     assert len(GrowingCycles(1, 1.004).restarts) < 8192
     with pytest.raises(ValueError, match=r"`t_mul`.*8192 restarts"):
         GrowingCycles(1, 1.0035)  # These would be 8,900.
+
+
+def test_callbacks_and_compiled_steps_count_the_same_cycles():
+    for growth in (1.5, 2.0, 3.0):
+        clock = GrowingCycles(5, growth)
+        steps = [0, 4, 5, 1000, 2**31, 2**53 - 1, 2**53]
+        compiled = np.asarray(clock.index(keras.ops.convert_to_tensor(np.array(steps))))
+        assert compiled.tolist() == [clock.starts().index(step) for step in steps]
+        assert clock.starts().start(int(compiled[-1])) <= 2**53
