@@ -261,7 +261,7 @@ def test_arguments(cls, data):
             check_round_trip(schedule, steps, values)
 
 
-@drawn.examples(0.4)
+@drawn.examples(0.2)
 @given(schedule=parts)
 def test_compiled(schedule):
     steps = steps_of(schedule, [])
