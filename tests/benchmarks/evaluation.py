@@ -1,8 +1,8 @@
 """Nanoseconds and graph ops of one evaluation, for each policy and for Keras's, and how they grow.
 
 One compiled loop of 100,000 steps evaluates the schedule at each of them; an empty loop's time is
-taken off. The loops take turns, of some minutes each. Ops are those of the graph without constants, inputs and
-identities.
+taken off. The loops take turns, of some minutes each. Ops are those of the graph without constants,
+inputs and identities.
 
     python tests/benchmarks/evaluation.py [turns]
 """
