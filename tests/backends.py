@@ -36,7 +36,8 @@ def compiled(function, mode="xla"):
     if BACKEND == "jax":
         import jax
 
-        return jax.jit(function)
+        # A new function, since JAX keeps traces by function, and this may depend on `floatx`.
+        return jax.jit(lambda *tensors: function(*tensors))
     import tensorflow as tf
 
     return tf.function(function, jit_compile=mode == "xla")
@@ -44,7 +45,7 @@ def compiled(function, mode="xla"):
 
 def step_tensor(steps):
     """Steps as an integer tensor in the dtype that they are counted in."""
-    return keras.ops.convert_to_tensor(np.asarray(steps, STEP_DTYPE))
+    return keras.ops.convert_to_tensor(np.asarray(steps, STEP_DTYPE), STEP_DTYPE)
 
 
 def countable(steps):

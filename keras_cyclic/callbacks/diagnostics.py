@@ -14,6 +14,7 @@ from keras_cyclic.callbacks._cycle_position import CyclePosition
 from keras_cyclic.callbacks._loss_diagnosis import Diagnosis, Finding, Thresholds, change_of
 from keras_cyclic.callbacks._loss_rules import CYCLES, EPOCHS, FirstEpoch
 from keras_cyclic.hyperparameters import real_optimizers_of
+from keras_cyclic.schedules.clock import integer_step
 from keras_cyclic.schedules.schedule import KerasSchedule, check_schedule, cycles_of, evaluate
 
 _MOST_BATCHES = 1000
@@ -185,9 +186,7 @@ restart |
             rate = optimizer._learning_rate
             if self._position and not now and isinstance(rate, KerasSchedule):
                 steps = np.unique(np.linspace(self._start, self._end - 1, 1000).astype("int64"))
-                rates.append(
-                    np.max(ops.convert_to_numpy(evaluate(rate, ops.convert_to_tensor(steps))))
-                )
+                rates.append(np.max(ops.convert_to_numpy(evaluate(rate, integer_step(steps)))))
             else:
                 rates.append(learning_rate_now(optimizer))
         return [float(rate) for rate in rates]

@@ -50,12 +50,18 @@ def _from_numpy(step):
             f"Argument `step` must be from 0 to {largest} on the "
             f"{keras.backend.backend()} backend. Received: step={shown(step)}"
         )
-    return ops.convert_to_tensor(array.astype(_step_dtype()))
+    return constant(array.astype(_step_dtype()))
 
 
 def _step_dtype():
     # Keras's type promotion makes int32 of int64 on the other backends.
     return "int64" if keras.backend.backend() == "tensorflow" else "int32"
+
+
+def constant(array):
+    """A NumPy array as a tensor of its dtype."""
+    # Keras would make float32 of any on JAX where `floatx` is bfloat16.
+    return ops.convert_to_tensor(array, array.dtype.name)
 
 
 def to_float(steps):
@@ -80,7 +86,7 @@ def passed(boundaries, step):
     """
     dtype = keras.backend.standardize_dtype(step.dtype)
     in_reach = [boundary for boundary in boundaries if boundary <= np.iinfo(dtype).max]
-    boundaries = ops.convert_to_tensor(np.array(in_reach, dtype))
+    boundaries = constant(np.array(in_reach, dtype))
     if len(step.shape) == 0:
         # A third of the graph ops of a search, at the one step that an optimizer asks for.
         return ops.sum(ops.cast(step >= boundaries, "int32"))
@@ -117,7 +123,8 @@ def at_least(step, lowest):
 
 def _constant(steps, step):
     # Keras would make an int32 tensor of a Python int first, and fail above 2**31.
-    return np.array(countable(steps, step), keras.backend.standardize_dtype(step.dtype))
+    dtype = keras.backend.standardize_dtype(step.dtype)
+    return constant(np.array(countable(steps, step), dtype))
 
 
 class Move:
@@ -229,9 +236,9 @@ class GrowingCycles:
         within = [countable(restart, step) for restart in self.restarts]
         beyond = [restart - reached for restart, reached in zip(self.restarts, within)][1:]
         within = np.array([within[:-1], within[1:]], keras.backend.standardize_dtype(step.dtype))
-        start, end = ops.unstack(ops.take(ops.convert_to_tensor(within), index, axis=1), 2)
+        start, end = ops.unstack(ops.take(constant(within), index, axis=1), 2)
         if any(beyond):
-            beyond = ops.convert_to_tensor(np.array(beyond, float_dtype()))
+            beyond = constant(np.array(beyond, float_dtype()))
             end = (end, ops.take(beyond, index))
         return Move(start, end), step
 

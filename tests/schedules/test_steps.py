@@ -57,7 +57,9 @@ def test_the_answer_has_the_shape_of_the_steps(policy, shape):
     rates = policy.schedule(steps)
     assert rates.shape == shape
     one_by_one = [float(policy.schedule(int(step))) for step in steps.ravel()]
-    np.testing.assert_allclose(np.ravel(rates), one_by_one, rtol=1e-6, atol=1e-9)
+    # JAX may round the computation of an array otherwise than that of a scalar.
+    atol = 1e-7 * policy.amplitude if BACKEND == "jax" else 1e-9
+    np.testing.assert_allclose(np.ravel(rates), one_by_one, rtol=1e-6, atol=atol)
 
 
 @tensorflow_only("graphs without shapes")
