@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_cyclic._arguments import MAX_STEPS, shown
+from keras_cyclic.schedules._step_in_graph import read_once
 from keras_cyclic.schedules.cycle_starts import EqualCycles, ListedCycles
 
 
@@ -26,6 +27,8 @@ def integer_step(step):
     if isinstance(step, (int, float, list, tuple, range, np.ndarray, np.generic)):
         return _from_numpy(step)
     step = ops.convert_to_tensor(step)
+    if keras.backend.backend() == "tensorflow":
+        step = read_once(step)
     dtype = keras.backend.standardize_dtype(step.dtype)
     if not dtype.startswith(("int", "uint")):
         raise TypeError(

@@ -1,8 +1,8 @@
 """Nanoseconds and graph ops of one evaluation, for each policy and for Keras's, and how they grow.
 
-One compiled loop of 100,000 steps evaluates the schedule at each of them; an empty loop's time is
-taken off. The loops take turns, of some minutes each. Ops are those of the graph without constants,
-inputs and identities.
+One compiled loop of 100,000 steps evaluates the schedule at each of them, as a TensorFlow graph and
+as one compiled by XLA; an empty loop's time is taken off. The loops take turns, of a minute or two
+each. Ops are those of the graph without constants, inputs and identities.
 
     python tests/benchmarks/evaluation.py [turns]
 """
@@ -22,6 +22,7 @@ import keras_cyclic as kc
 
 S, K = kc.schedules, keras.optimizers.schedules
 STEPS = 100_000
+LATE = ", from step 2**40"
 GROWTH = {
     "MultiStepDecay, 10 milestones": S.MultiStepDecay(0.1, list(range(10, 101, 10))),
     "MultiStepDecay, 10,000 milestones": S.MultiStepDecay(0.1, list(range(10, 100_001, 10))),
@@ -44,10 +45,10 @@ def graph_ops(schedule):
     return sum(op.type not in idle for op in graph.get_operations())
 
 
-def compiled_loop(schedule, first=0):
+def compiled_loop(schedule, first, xla):
     """A function that evaluates a schedule at 100,000 steps one after another."""
 
-    @tf.function
+    @tf.function(jit_compile=xla)
     def loop():
         def body(step, total):
             rate = schedule(step) if schedule else tf.cast(step, "float32")
@@ -68,9 +69,12 @@ def seconds(loop):
     return time.perf_counter() - begin
 
 
-def nanoseconds(loops, turns):
+def nanoseconds(schedules, xla, turns):
     """Per evaluation, by name: the median over the turns, and the quartiles."""
-    empty = compiled_loop(None)
+    empty = compiled_loop(None, 0, xla)
+    loops = {name: compiled_loop(schedule, 0, xla) for name, schedule in schedules.items()}
+    for name in ("Triangular", "OneCycle", "CosineAnnealingWarmRestarts"):
+        loops[name + LATE] = compiled_loop(schedules[name], 2**40, xla)
     taken = {name: [] for name in loops}
     for _ in range(turns):
         nothing = seconds(empty)
@@ -81,15 +85,12 @@ def nanoseconds(loops, turns):
 
 def main(turns):
     schedules = {name: rate for name, rate in RATES.items() if callable(rate)} | GROWTH
-    loops = {name: compiled_loop(schedule) for name, schedule in schedules.items()}
-    late = {
-        f"{name}, from step 2**40": compiled_loop(schedules[name], 2**40)
-        for name in ("Triangular", "OneCycle", "CosineAnnealingWarmRestarts")
-    }
-    print(f"{'':46} ops   ns an evaluation (quartiles)")
-    for name, (median, low, high) in nanoseconds(loops | late, turns).items():
-        ops = graph_ops(schedules[name.partition(", from")[0]])
-        print(f"{name:46} {ops:3}   {median:6.0f} ({low:.0f} to {high:.0f})", flush=True)
+    by_xla, as_graph = (nanoseconds(schedules, xla, turns) for xla in (True, False))
+    print(f"{'':46} ops   ns an evaluation (quartiles)   compiled by XLA")
+    for name in as_graph:
+        ops = graph_ops(schedules[name.removesuffix(LATE)])
+        cells = ("{:6.0f} ({:.0f} to {:.0f})".format(*by[name]) for by in (as_graph, by_xla))
+        print(f"{name:46} {ops:3}", *cells, sep="   ", flush=True)
 
 
 if __name__ == "__main__":
