@@ -1,11 +1,10 @@
 """Warm-up, plateau, decay: the trapezoid."""
 
 import keras
-from keras import ops
 
 from keras_cyclic import _arguments, profiles
 from keras_cyclic._types import Integer, Real, Tensor
-from keras_cyclic.schedules.clock import Move, at_least, at_most, before
+from keras_cyclic.schedules.clock import Move, at_least, at_most, before, countable, either
 from keras_cyclic.schedules.schedule import Schedule
 
 
@@ -71,10 +70,15 @@ class WarmupStableDecay(Schedule):
         self._fall = Move(self._decay_start, self._decay_end)
 
     def learning_rate(self, step: Tensor) -> Tensor:
-        in_fall = at_most(at_least(step, self._decay_start), self._decay_end)
-        height = self._profile.fall(self._fall, in_fall)
-        return ops.where(
+        return either(
             before(step, self.warmup_steps),
             self._rise.done(step, whole=self.max_lr),
-            self.final_lr + (self.max_lr - self.final_lr) * height,
+            self._after_warmup(step),
         )
+
+    def _after_warmup(self, step):
+        if countable(self._decay_start, step) < self._decay_start:
+            return self.max_lr  # No step of its dtype comes so late.
+        in_fall = at_most(at_least(step, self._decay_start), self._decay_end)
+        height = self._profile.fall(self._fall, in_fall)
+        return self.final_lr + (self.max_lr - self.final_lr) * height

@@ -3,13 +3,15 @@
 Compiles one model with each of the policies, with Keras's CosineDecay and CosineDecayRestarts, and
 at a constant rate that a callback assigns before every batch, as bckenstler/CLR does. The compiled
 steps, as `fit` calls them, take turns of 50 steps. Printed are ratios to the constant rate, turn by
-turn: the median and its 95 % confidence interval.
+turn: the median and its 95 % confidence interval. First, how the cost grows with the variables, for
+each of which AdamW asks for the rate once more.
 
     python tests/benchmarks/train_step.py [turns]
 """
 
 import os
 import sys
+import warnings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -19,6 +21,8 @@ from turns import compiled_step, network, nothing, ratio, take_turns
 
 import keras_cyclic as kc
 
+warnings.filterwarnings("ignore", "OneCycle")
+ASSIGNED = "assigned before each"
 S, K = kc.schedules, keras.optimizers.schedules
 RATES = {
     "constant": 0.01,
@@ -35,45 +39,51 @@ RATES = {
     "Warmup of REX": S.Warmup(S.REX(0.01, 9000), 1000),
     "Keras CosineDecay": K.CosineDecay(0.01, 10_000),
     "Keras CosineDecayRestarts": K.CosineDecayRestarts(0.01, 100, m_mul=0.9),
-    "assigned each batch": 0.01,
+    ASSIGNED: 0.01,
 }
+SOME = ("constant", "OneCycle", "CosineAnnealingWarmRestarts", "Keras CosineDecayRestarts")
 OPTIMIZERS = {
     "SGD": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
     "AdamW": lambda rate: keras.optimizers.AdamW(rate, weight_decay=0.01),
 }
 
 
-def measure(make_optimizer, at_once, xla, turns):
+def measure(make_optimizer, turns, rates=RATES, layers=3, width=256, at_once=1, xla=False):
     """The seconds per step of each turn, by name."""
     kwargs = {"steps_per_execution": at_once, "jit_compile": xla}
-    models = {name: network(make_optimizer(rate), **kwargs) for name, rate in RATES.items()}
-    assigned = models["assigned each batch"].optimizer
+    models = {
+        name: network(make_optimizer(rate), layers, width, **kwargs) for name, rate in rates.items()
+    }
 
     def assign(batch):
         cycle = 1 + batch // 4000
         height = max(0.0, 1 - abs(batch / 2000 - 2 * cycle + 1))
-        assigned.learning_rate = 0.001 + 0.009 * height
+        models[ASSIGNED].optimizer.learning_rate = 0.001 + 0.009 * height
 
     functions = [compiled_step(model) for model in models.values()]
-    before = [assign if name == "assigned each batch" else nothing for name in models]
+    before = [assign if name == ASSIGNED else nothing for name in models]
     taken = take_turns(functions, at_once, turns, before)
     return dict(zip(models, taken[:, :, 0].T))
 
 
+def show(title, seconds):
+    constant = seconds.pop("constant")
+    print(f"\n{title}: {np.median(constant) * 1e6:.0f} us a step at a constant rate")
+    for name, taken in seconds.items():
+        print("  {:28} {:.3f} ({:.3f} to {:.3f})".format(name, *ratio(taken, constant)), flush=True)
+
+
 def main(turns):
+    some = {name: RATES[name] for name in SOME}
+    for layers in (3, 30, 100):
+        seconds = measure(OPTIMIZERS["AdamW"], turns // 2, some, layers, width=32)
+        show(f"AdamW, {2 * layers + 2} small variables", seconds)
     for optimizer, make in OPTIMIZERS.items():
         for at_once in (1, 50):
             for xla in (False, True):
-                seconds = measure(make, at_once, xla, turns)
-                constant = seconds.pop("constant")
-                print(
-                    f"\n{optimizer}, {at_once} at once, XLA {'on' if xla else 'off'}: "
-                    f"{np.median(constant) * 1e6:.0f} us a step at a constant rate",
-                    flush=True,
-                )
-                for name, taken in seconds.items():
-                    print("  {:28} {:.3f} ({:.3f} to {:.3f})".format(name, *ratio(taken, constant)))
+                title = f"{optimizer}, {at_once} at once, XLA {'on' if xla else 'off'}"
+                show(title, measure(make, turns, at_once=at_once, xla=xla))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)

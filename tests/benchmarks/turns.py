@@ -19,10 +19,10 @@ class KeepCompiledStep(keras.callbacks.Callback):
         self.function = self.model.train_function
 
 
-def network(optimizer, layers=3, **kwargs):
+def network(optimizer, layers=3, width=256, **kwargs):
     """A dense network with two variables a layer, and two more."""
     keras.utils.set_random_seed(0)
-    hidden = [keras.layers.Dense(256, activation="relu") for _ in range(layers)]
+    hidden = [keras.layers.Dense(width, activation="relu") for _ in range(layers)]
     made = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     made.compile(optimizer, loss, **kwargs)

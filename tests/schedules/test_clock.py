@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_cyclic as kc
 from keras_cyclic.schedules.clock import Cycles, GrowingCycles, Move
 from tests.backends import countable, step_tensor
 
@@ -67,3 +68,10 @@ def test_callbacks_and_compiled_steps_count_the_same_cycles():
         compiled = np.asarray(clock.index(step_tensor(steps)))
         assert compiled.tolist() == [clock.starts().index(int(step)) for step in steps]
         assert clock.starts().start(int(compiled[-1])) <= 2**53
+
+
+def test_a_plateau_beyond_the_dtype_of_the_step():
+    schedule = kc.schedules.WarmupStableDecay(1e9, 28, 2**53, 28, decay_profile="rex")
+    steps = keras.ops.convert_to_tensor(np.array([14, 28, 1000, 2**31 - 1]), "int32")
+    rates = np.asarray(schedule.learning_rate(steps))
+    np.testing.assert_allclose(rates, [5e8, 1e9, 1e9, 1e9], rtol=1e-6)
