@@ -79,4 +79,4 @@ class InverseSquareRootDecay(Schedule):
         self.decay_steps = _arguments.length("decay_steps", decay_steps)
 
     def learning_rate(self, step: Tensor) -> Tensor:
-        return self.initial_lr / ops.sqrt(1.0 + to_float(step) / self.decay_steps)
+        return self.initial_lr / ops.sqrt(1.0 + to_float(step) / float(self.decay_steps))
