@@ -54,6 +54,16 @@ def countable(steps):
     return steps[steps <= LARGEST_STEP]
 
 
+def rates_at(schedule, steps):
+    """The rates at an array of steps, as a float64 array.
+
+    JAX compiles each operation anew for each length, so there are few lengths.
+    """
+    length = max(256, 2 ** (len(steps) - 1).bit_length())
+    rates = schedule(np.pad(steps, (0, length - len(steps)), mode="edge"))
+    return np.asarray(rates, "float64")[: len(steps)]
+
+
 def to_numpy(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
