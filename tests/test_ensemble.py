@@ -215,6 +215,83 @@ def test_subclassed_and_custom_objects(tmp_path):
     np.testing.assert_allclose(score, np.abs(expected).mean(), rtol=1e-5)
 
 
+@keras.saving.register_keras_serializable(package="test_ensemble")
+class SubclassedOfTwo(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.one = keras.layers.Dense(1)
+
+    def call(self, x):
+        a, b = (x["a"], x["b"]) if isinstance(x, dict) else x
+        return self.one(a) + keras.ops.sum(b, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("as_dict", [True, False], ids=["dict", "list"])
+def test_subclassed_with_several_inputs(as_dict, tmp_path):
+    x = {"a": X, "b": X[:, :2]} if as_dict else [X, X[:, :2]]
+    models = [SubclassedOfTwo() for _ in range(2)]
+    for model in models:
+        model.compile("sgd", "mse")
+        model.fit(x, X[:, 0], verbose=0)
+    ensemble = kc.load_ensemble(save(models, tmp_path))
+    assert_close(ensemble.predict(x, verbose=0), predictions(models, x))
+
+
+@keras.saving.register_keras_serializable(package="test_ensemble")
+class WithOwnCompile(keras.Sequential):
+    def compile(self, optimizer, extra=1):
+        super().compile(optimizer, "mse")
+
+    def get_compile_config(self):
+        return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), "extra": 2}
+
+    def compile_from_config(self, config):
+        self.compile("sgd", config["extra"])
+
+
+def test_a_compile_of_its_own_is_not_guessed_at(tmp_path):
+    model = WithOwnCompile([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", extra=2)
+    with pytest.warns(UserWarning, match=r"0\.keras' has a `compile` of its own"):
+        ensemble = kc.load_ensemble(save([model], tmp_path))
+    assert not ensemble.compiled
+    assert_close(ensemble.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+@keras.saving.register_keras_serializable(package="test_ensemble")
+class BuiltAtOnce(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.one = keras.layers.Dense(1)
+        self.one.build((None, 4))
+        self.built = True
+
+    def call(self, x):
+        return self.one(x)
+
+
+@keras.saving.register_keras_serializable(package="test_ensemble")
+class OfTwoArguments(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.one = keras.layers.Dense(1)
+
+    def call(self, x, y):
+        return self.one(x) + y
+
+
+def test_models_of_which_no_member_can_be_made(tmp_path):
+    with pytest.raises(ValueError, match=r"0\.keras' is a subclass.*inputs cannot be known"):
+        kc.load_ensemble(save([BuiltAtOnce()], tmp_path))
+    two = OfTwoArguments()
+    two(X, X[:, :1])
+    with (
+        pytest.raises(ValueError, match=r"0\.keras' cannot be called on `keras\.Input`"),
+        pytest.warns(UserWarning, match="cannot be built automatically"),
+    ):
+        kc.load_ensemble(save([two], tmp_path))
+
+
 def test_half_precision_is_averaged_in_float32(tmp_path):
     inputs = keras.Input((1,))
     half = keras.layers.Dense(1, use_bias=False, dtype="mixed_float16")

@@ -208,6 +208,14 @@ def test_nan_before_the_first_step_is_not_blamed_on_the_rate(sgd):
     assert "before the first step" in findings[0].message
 
 
+def test_a_validation_loss_that_is_not_finite_is_said_once(sgd):
+    broken = np.full((8, 4), np.nan, "float32"), np.zeros((8, 1), "float32")
+    findings = sgd.fit(0, 0.1, batch_size=64, epochs=3, validation_data=broken)
+    assert [(f.kind, f.epoch) for f in findings] == [("not_finite", 0)]
+    assert "The validation loss is nan" in findings[0].message
+    assert "from 0.1 to 0.01" in findings[0].message
+
+
 # Written curves.
 
 

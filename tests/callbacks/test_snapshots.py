@@ -128,6 +128,20 @@ def test_nearest_execution(rate, at_once, epochs, steps, tmp_path):
         assert snapshots.steps == {1: 10}
 
 
+class Stop(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = True
+
+
+@pytest.mark.parametrize(("callbacks", "steps"), [([], {1: 4}), ([Stop()], {})])
+def test_batches_that_nobody_has_counted_and_a_stop_among_them(callbacks, steps, tmp_path):
+    model = compiled(S.OneCycle(0.01, 6), steps_per_execution=4)
+    snapshots = kc.callbacks.SnapshotEnsemble(tmp_path / "{cycle}.keras")
+    batches = ((X[i : i + 4], Y[i : i + 4]) for i in range(0, 40, 4))
+    model.fit(batches, verbose=0, callbacks=[*callbacks, snapshots])
+    assert snapshots.steps == steps
+
+
 def test_cycles_that_end_in_one_execution_are_told(tmp_path):
     model = compiled(S.CosineAnnealingWarmRestarts(0.01, 2), steps_per_execution=10)
     snapshots = kc.callbacks.SnapshotEnsemble(tmp_path / "{cycle}.keras")
