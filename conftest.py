@@ -6,6 +6,3 @@ collect_ignore = []
 if not hasattr(keras.optimizers, "MultiOptimizer"):
     # The examples train with it, and it came with Keras 3.15.
     collect_ignore.append("keras_cyclic/optimizers.py")
-if keras.backend.backend() != "tensorflow":
-    # The range test needs TensorFlow's compiled step.
-    collect_ignore += ["keras_cyclic/range_test.py", "keras_cyclic/callbacks/range_test.py"]

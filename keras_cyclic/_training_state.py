@@ -30,20 +30,9 @@ class TrainingState:
     def __init__(self, model):
         self._model = model
         self.random = RandomState()
-        optimizers = [
-            wrapped
-            for value in vars(model).values()
-            if isinstance(value, keras.optimizers.Optimizer)
-            for wrapped in wrapped_optimizers(value)
-        ]
-        self._unbuilt = [
-            _Remembered(each)
-            for optimizer in optimizers
-            if not optimizer.built
-            for each in (optimizer, optimizer._tracker)
-        ]
+        self._unbuilt = UnbuiltParts(model)
         variables = [*model.variables]
-        for optimizer in optimizers:
+        for optimizer in _all_optimizers(model):
             variables += optimizer.variables
         variables += [value for value in vars(model).values() if _is_bare_variable(value)]
         self._values = _Values(variables)
@@ -61,8 +50,43 @@ class TrainingState:
             metric.reset_state()
         self._metrics.restore()
         self.restore()
-        for remembered in self._unbuilt:
+        self._unbuilt.restore()
+
+
+class UnbuiltParts:
+    """Which of a model's optimizers, losses and metrics have no variables yet, to undo it.
+
+    Args:
+        model: A compiled model.
+    """
+
+    def __init__(self, model):
+        parts = _all_optimizers(model)
+        if keras.backend.backend() != "tensorflow":
+            # To build these, `fit` draws a batch there, which moves the random generators on.
+            parts += [
+                part for part in (model._compile_loss, model._compile_metrics) if part is not None
+            ]
+        self._remembered = [
+            _Remembered(each)
+            for part in parts
+            if not part.built
+            for each in (part, getattr(part, "_tracker", None))
+            if each is not None
+        ]
+
+    def restore(self):
+        for remembered in self._remembered:
             remembered.restore()
+
+
+def _all_optimizers(model):
+    return [
+        wrapped
+        for value in vars(model).values()
+        if isinstance(value, keras.optimizers.Optimizer)
+        for wrapped in wrapped_optimizers(value)
+    ]
 
 
 class _Values:
@@ -78,7 +102,7 @@ class _Values:
 
 
 class RandomState:
-    """The state of the random generators of Python, NumPy, Keras and TensorFlow."""
+    """The state of the random generators of Python, NumPy, Keras, and TensorFlow or PyTorch."""
 
     def __init__(self):
         self._python = random.getstate()
@@ -86,6 +110,15 @@ class RandomState:
         self._keras = global_state.get_global_attribute(_SEED_GENERATOR)
         self._keras_value = None if self._keras is None else _copied(self._keras.state)
         self._tensorflow = _tensorflow_generator_state()
+        self._torch = []
+        if keras.backend.backend() == "torch":
+            import torch  # type: ignore[import-not-found]
+
+            # `fit` shuffles with the first, and PyTorch's own layers draw from them.
+            self._torch = [
+                (torch.set_rng_state, torch.get_rng_state()),
+                (torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()),
+            ]
 
     def restore(self):
         random.setstate(self._python)
@@ -99,6 +132,8 @@ class RandomState:
             # The seeds that are drawn again now would find their operations in the cache, at the
             # state to which the first draw has brought them.
             context.clear_kernel_cache()
+        for set_state, state in self._torch:
+            set_state(state)
 
 
 class _Remembered:

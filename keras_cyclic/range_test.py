@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import keras
 
-from keras_cyclic._training_state import Attributes, RandomState
+from keras_cyclic._training_state import Attributes, RandomState, UnbuiltParts
 from keras_cyclic._types import Integer, Real
 from keras_cyclic.callbacks.range_test import LRRangeTest, check_model
 from keras_cyclic.range_test_result import RangeTestResult
@@ -115,6 +115,8 @@ def lr_range_test(
     check_model(model)
     # `fit` draws random numbers, and its data too, before and after its callbacks run.
     random_state = RandomState()
+    # On JAX and PyTorch it builds the optimizer and the metrics, too.
+    unbuilt = UnbuiltParts(model)
     attributes = Attributes(model, ["history", "stop_training", "_eval_epoch_iterator"])
     try:
         x = _not_empty(x)
@@ -138,11 +140,15 @@ def lr_range_test(
                 class_weight=class_weight,
                 sample_weight=sample_weight,
             )
+    except StopIteration as error:
+        # On JAX and PyTorch, `fit` looks at the first batch before it trains.
+        raise ValueError("The data for the range test is empty.") from error
     finally:
         test.restore_model()
         attributes.restore()
         if restore:
             random_state.restore()
+            unbuilt.restore()
     return test.result
 
 

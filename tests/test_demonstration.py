@@ -11,7 +11,6 @@ import pytest
 
 from keras_cyclic import _demonstration_page
 from keras_cyclic._demonstration import ONE_CYCLE, Run
-from tests.backends import tensorflow_only
 
 ROOT = str(pathlib.Path(__file__).parents[1])
 
@@ -29,7 +28,6 @@ def run(folder, *arguments):
     )
 
 
-@tensorflow_only("the range test records losses in its compiled step")
 @pytest.mark.slow
 def test_a_short_run(tmp_path):
     pytest.importorskip("sklearn")

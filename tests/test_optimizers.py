@@ -9,7 +9,7 @@ import pytest
 import keras_cyclic as kc
 from keras_cyclic._wrapped_optimizers import real_optimizers
 from keras_cyclic.optimizers import layerwise, layerwise_decay
-from tests.backends import BACKEND, compile_arguments, tensorflow_only
+from tests.backends import BACKEND, compile_arguments
 
 has_multi_optimizer = hasattr(keras.optimizers, "MultiOptimizer")
 multi_optimizer = pytest.mark.skipif(not has_multi_optimizer, reason="came with Keras 3.15")
@@ -212,7 +212,6 @@ def test_a_config_is_of_use_for_another_model():
     assert [len(group._trainable_variables) for group in again.optimizers] == [2, 2, 2]
 
 
-@tensorflow_only("the range test records losses in its compiled step")
 @multi_optimizer
 def test_callbacks():
     optimizer = layerwise(keras.optimizers.SGD(TRIANGULAR, momentum=0.9), GROUPS, DEFAULT)
@@ -245,7 +244,6 @@ def test_callbacks():
     assert {"learning_rate_sgd_head", "learning_rate_sgd_default"} <= set(logs)
 
 
-@tensorflow_only("the range test records losses in its compiled step")
 @multi_optimizer
 def test_a_range_test_does_not_count_a_group_without_variables():
     every = {f"{name}/.*": 0.1 for name in LAYERS}

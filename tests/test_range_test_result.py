@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import keras_cyclic as kc
-from tests.backends import tensorflow_only
+from tests.backends import compile_arguments
 from tests.oracles.range_test import least_squares, linear_losses, stopping_step
 
 RATES = np.logspace(-7, 1, 100)
@@ -37,13 +37,12 @@ def test_bounds_lie_below_the_limit_of_stability(condition):
             assert 0 < result.suggest(method) < limit
 
 
-@tensorflow_only("the range test records losses in its compiled step")
 def test_bounds_of_a_keras_model_trained_by_full_batch_gradient_descent():
     for seed, condition, size in ((0, 1, 1), (1, 30, 8), (2, 1000, 20)):
         x, y, limit = least_squares(seed, condition, size)
         keras.utils.set_random_seed(seed)
         model = keras.Sequential([keras.Input((size,)), keras.layers.Dense(1, use_bias=False)])
-        model.compile("sgd", "mse", steps_per_execution=20)
+        model.compile("sgd", "mse", **compile_arguments(steps_per_execution=20))
         data = tf.data.Dataset.from_tensors((x.astype("float32"), y.astype("float32"))).repeat()
         result = kc.lr_range_test(model, data, steps=200, verbose=0)
         assert limit / 20 < result.bounds()[1] < limit
@@ -101,7 +100,6 @@ def model_on_digits(seed, optimizer):
     return model
 
 
-@tensorflow_only("the range test records losses in its compiled step")
 @pytest.mark.slow
 def test_on_digits_the_suggested_rate_beats_a_tenth_and_ten_times_of_it():
     x, y = digits()
@@ -121,7 +119,6 @@ def test_on_digits_the_suggested_rate_beats_a_tenth_and_ten_times_of_it():
         assert losses[1] < 0.8 * min(losses[0], losses[2])
 
 
-@tensorflow_only("the range test records losses in its compiled step")
 @pytest.mark.slow
 def test_on_digits_a_rate_is_found_from_every_seed():
     """A plain SGD, whose loss falls little and late in 100 steps."""

@@ -8,8 +8,6 @@ import sys
 
 import pytest
 
-from tests.backends import tensorflow_only
-
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
 
@@ -18,7 +16,6 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@tensorflow_only("the range test records losses in its compiled step")
 def test_python_blocks_run_one_after_another(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = blocks("python")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
-from tests.backends import BACKEND, tensorflow_only
+from tests.backends import BACKEND
 
 S, C = kc.schedules, kc.callbacks
 SGD = keras.optimizers.SGD
@@ -278,13 +278,7 @@ MISTAKES = {
         ["`schedule_or_dict` must be", "=0.1 of type float"],
     ),
 }
-RANGE_TEST = tensorflow_only("the range test records losses in its compiled step")
 MARKS = {
-    "range test on an uncompiled model": RANGE_TEST,
-    "range test on an unbuilt model": RANGE_TEST,
-    "range test with the arguments in another order": RANGE_TEST,
-    "range test without data": RANGE_TEST,
-    "range test with the targets forgotten": RANGE_TEST,
     "one optimizer for two models": pytest.mark.skipif(
         BACKEND == "jax", reason="Keras on JAX does not see that they are two"
     ),

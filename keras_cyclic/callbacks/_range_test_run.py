@@ -8,9 +8,10 @@ import warnings
 import keras
 import numpy as np
 
-from keras_cyclic._fit import callback_list_that_called
+from keras_cyclic._fit import callback_list_that_called, fit_loop
 from keras_cyclic._training_state import Attributes, TrainingState
 from keras_cyclic._wrapped_optimizers import wrapped_optimizers
+from keras_cyclic.callbacks._jax_steps import JaxSteps
 from keras_cyclic.callbacks._recorded_steps import (
     CompiledSteps,
     SingleSteps,
@@ -49,6 +50,7 @@ class RangeTestRun:
         self._is_over = False
         self._has_ended = False
         self._iterator = None
+        self._steps = None
         self._callbacks = None
         self._progress = None
         if settings.verbose:
@@ -64,7 +66,7 @@ class RangeTestRun:
         )
         self._fit_attributes = Attributes(model, ["make_train_function", "stop_training"])
         self._rates = None
-        with self.restored_on_error():
+        with self.restored_on_error(is_in_loop=False):
             for optimizer in wrapped_optimizers(model.optimizer):
                 # Only a built `MultiOptimizer` knows its optimizers.
                 if hasattr(optimizer, "optimizers") and not optimizer.built:
@@ -85,6 +87,9 @@ class RangeTestRun:
     def _take_over(self):
         model = self._model
         model.test_function = None
+        if keras.backend.backend() != "tensorflow":
+            self._run_one_by_one(JaxSteps if keras.backend.backend() == "jax" else SingleSteps)
+            return
         if model.distribute_strategy.num_replicas_in_sync > 1:
             self._take_single_steps("it is trained on several devices")
             return
@@ -105,11 +110,12 @@ class RangeTestRun:
         self._fit_attributes.restore()
         if self._state is not None:
             self._state.restore()
-        self._call_length = 1
         self._model.test_function = None
-        self._steps = SingleSteps(
-            self._model, self._rates, self._settings.steps, self._settings.monitor
-        )
+        self._run_one_by_one(SingleSteps)
+
+    def _run_one_by_one(self, kind):
+        self._call_length = 1
+        self._steps = kind(self._model, self._rates, self._settings.steps, self._settings.monitor)
         self._lend_functions()
 
     def _lend_functions(self):
@@ -121,7 +127,7 @@ class RangeTestRun:
             self.end()
             model.make_train_function(*args, **kwargs)
 
-        model.train_function = self.run
+        model.train_function = self._steps.train_function(self.run)
         model.make_train_function = restore_before_next_fit
 
     def run(self, iterator):
@@ -142,7 +148,9 @@ class RangeTestRun:
 
     def _run_call(self, iterator):
         if self._validation is not None and self._steps.count % self._validation.every == 0:
+            self._steps.write_variables()
             self._losses.append(self._validation.measure(self._model))
+            self._steps.take_variables()
         try:
             logs = self._steps.run(iterator)
         except StepNotRecordable as error:
@@ -194,29 +202,38 @@ class RangeTestRun:
         with self.restored_on_error():
             if self._steps.count == 0:
                 raise ValueError("The data for the range test is empty.")
-            dataset = getattr(self._iterator, "_dataset", None)
             whole_round = self._steps.count / epochs
-            for rounds in itertools.count():
+            self._steps.take_variables()
+            for number, calls in enumerate(self._rounds()):
                 begin = self._steps.count
-                self._run_round()
-                if self._is_over:
+                with contextlib.suppress(StopIteration), warnings.catch_warnings():
+                    # Of a generator at its end: the test has words of its own for it.
+                    warnings.filterwarnings("ignore", message="Your input ran out of data")
+                    for data in calls:
+                        self.run(data)
+                        if self._is_over:
+                            return
+                if number and self._steps.count - begin < whole_round:
                     break
-                this_round = self._steps.count - begin
-                if dataset is None or (rounds and this_round < whole_round):
-                    warnings.warn(
-                        f"The range test ends after {self._steps.count} of {self._settings.steps} "
-                        "steps: its data cannot be read once more. Give `fit` more `epochs`, "
-                        "or use `keras_cyclic.lr_range_test`, which keeps a generator's batches.",
-                        stacklevel=2,
-                    )
-                    self.finish()
-                    break
-                self._iterator = iter(dataset)
+            warnings.warn(
+                f"The range test ends after {self._steps.count} of {self._settings.steps} "
+                "steps: its data cannot be read once more. Give `fit` more `epochs`, "
+                "or use `keras_cyclic.lr_range_test`, which keeps a generator's batches.",
+                stacklevel=2,
+            )
+            self.finish()
 
-    def _run_round(self):
-        with contextlib.suppress(StopIteration):
-            while not self._is_over:
-                self.run(self._iterator)
+    def _rounds(self):
+        """What to call `run` with, for each round of the data; the first may have begun."""
+        if keras.backend.backend() != "tensorflow":
+            loop = fit_loop(lambda model: model is self._model)
+            epoch_iterator = loop.variables["epoch_iterator"]
+            while True:
+                yield (data for _, _, data in epoch_iterator)
+        yield itertools.repeat(self._iterator)
+        dataset = getattr(self._iterator, "_dataset", None)
+        while dataset is not None:
+            yield itertools.repeat(iter(dataset))
 
     def finish(self):
         """Puts the values back and lets `fit` end, which still reads and writes some of them."""
@@ -224,6 +241,8 @@ class RangeTestRun:
             return
         self._is_over = True
         self._settings.result = self._make_result()
+        if self._steps is not None:
+            self._steps.write_variables()
         self._functions.restore()
         if self._rates is not None:
             self._rates.restore()
@@ -246,14 +265,22 @@ class RangeTestRun:
         self._iterator = self._callbacks = self._state = self._steps = None
 
     @contextlib.contextmanager
-    def restored_on_error(self):
-        """Puts everything back when an exception or an interrupt leaves the block."""
+    def restored_on_error(self, is_in_loop=True):
+        """Puts everything back when an exception or an interrupt leaves the block.
+
+        Args:
+            is_in_loop: Whether the loop over the epochs runs, and not what `fit` does before or
+                after it.
+        """
         try:
             yield
         except StopIteration:
             raise
         except BaseException:
+            steps = self._steps
             self.end()
+            if steps is not None and is_in_loop and self._settings.restore:
+                steps.keep_variables()
             raise
 
     def _make_result(self):
@@ -265,11 +292,12 @@ class RangeTestRun:
         """Restores the model, too, when another callback raises, of which Keras tells nobody."""
         self._callbacks, _ = callback_list_that_called()
         for name in _WATCHED if self._callbacks is not None else ():
-            setattr(self._callbacks, name, self._watched(getattr(self._callbacks, name)))
+            method = getattr(self._callbacks, name)
+            setattr(self._callbacks, name, self._watched(method, name != "on_train_end"))
 
-    def _watched(self, method):
+    def _watched(self, method, is_in_loop):
         def call(*args, **kwargs):
-            with self.restored_on_error():
+            with self.restored_on_error(is_in_loop):
                 return method(*args, **kwargs)
 
         return call

@@ -1,5 +1,7 @@
 """Training steps that set the learning rate and record the loss of each batch."""
 
+import contextlib
+
 import keras
 import numpy as np
 
@@ -28,7 +30,8 @@ class TestedRates:
         self._variables = []
         for optimizer, original, table in zip(self._optimizers, self._originals, self._tables):
             variable = original
-            if not isinstance(original, keras.Variable):
+            # On JAX, the variables of an optimizer have no values while `fit` runs.
+            if not isinstance(original, keras.Variable) or keras.backend.backend() == "jax":
                 variable = keras.Variable(
                     float(table[0]), dtype=keras.config.floatx(), trainable=False
                 )
@@ -47,11 +50,28 @@ class TestedRates:
         for variable, table in zip(self._variables, self._tables):
             variable.assign(keras.ops.take(keras.ops.convert_to_tensor(table), index))
 
+    def at(self, index):
+        """The rates of one step, a list with a NumPy number for each optimizer."""
+        return [table[index] for table in self._tables]
+
+    @contextlib.contextmanager
+    def replaced(self, tensors):
+        """Gives the optimizers tensors for rates, while a step is traced."""
+        for optimizer, tensor in zip(self._optimizers, tensors):
+            vars(optimizer)["_learning_rate"] = tensor
+        try:
+            yield
+        finally:
+            for optimizer, variable in zip(self._optimizers, self._variables):
+                vars(optimizer)["_learning_rate"] = variable
+
     def restore(self):
         """Gives the optimizers their own rates and schedules back."""
-        for optimizer, original, value in zip(self._optimizers, self._originals, self._values):
+        for optimizer, original, value, variable in zip(
+            self._optimizers, self._originals, self._values, self._variables
+        ):
             vars(optimizer)["_learning_rate"] = original
-            if value is not None:
+            if variable is original:
                 original.assign(value)
 
 
@@ -64,7 +84,24 @@ class StepNotRecordable(Exception):
     """The compiled step is none that can record its own losses. The text says why."""
 
 
-class CompiledSteps:
+class RecordedSteps:
+    """What the ways of running steps have in common."""
+
+    def train_function(self, run):
+        """What `fit` is to call, so that `run` is called with the data."""
+        return run
+
+    def write_variables(self):
+        """Gives the model's variables their values, where they have none during the steps."""
+
+    def take_variables(self):
+        """Makes the next step begin with the values that the model's variables have now."""
+
+    def keep_variables(self):
+        """Keeps `fit` from writing the variables once more, while an exception ends it."""
+
+
+class CompiledSteps(RecordedSteps):
     """Steps whose rate is set and whose loss is recorded inside the compiled function.
 
     The metrics that the reported loss may come from are reset at the start of each step, in the
@@ -94,7 +131,7 @@ class CompiledSteps:
         if "train_step" in vars(model) or type(model).train_step is not keras.Model.train_step:
             self._metrics = metrics(model)
         model.train_step = self._recorded_step
-        self._function = _train_function(model, steps_per_execution)
+        self._function = train_function(model, steps_per_execution)
 
     def _recorded_step(self, data):
         # Where the data ends, the graph may still run what does not wait for it.
@@ -137,7 +174,7 @@ class CompiledSteps:
         return self._record.numpy()[begin : self.count]
 
 
-class SingleSteps:
+class SingleSteps(RecordedSteps):
     """Steps that are run one by one, their rates set and their losses read between them.
 
     Arguments as for `CompiledSteps`.
@@ -149,17 +186,28 @@ class SingleSteps:
         self._limit = steps
         self._monitor = monitor
         self._losses = []
-        self._function = _train_function(model, steps_per_execution=1)
+        self._function = self._make_function()
 
-    def run(self, iterator):
-        """Runs one step, and returns its logs."""
-        self._rates.assign(min(self.count, self._limit))
-        for metric in metrics(self._model):
-            metric.reset_state()
-        logs = _run(self._function, iterator)
+    def run(self, data):
+        """Runs one step, and returns its logs.
+
+        Args:
+            data: What `fit` gives a train function.
+        """
+        index = min(self.count, self._limit)
+        self._rates.assign(index)
+        logs = self._run(data, index)
         if self.count < self._limit:
             self._losses.append(float(_reported(logs, self._monitor)))
         return logs
+
+    def _make_function(self):
+        return train_function(self._model, steps_per_execution=1)
+
+    def _run(self, data, index):
+        for metric in metrics(self._model):
+            metric.reset_state()
+        return _run(self._function, data)
 
     @property
     def count(self):
@@ -171,7 +219,7 @@ class SingleSteps:
         return np.array(self._losses[begin:], "float32")
 
 
-def _train_function(model, steps_per_execution):
+def train_function(model, steps_per_execution):
     """A newly compiled train function of the model."""
     model.steps_per_execution = steps_per_execution
     model.train_function = None
@@ -181,6 +229,8 @@ def _train_function(model, steps_per_execution):
 
 def _run(function, iterator):
     """Runs a train function. Keras ends a round of the data in one of two ways; here it is one."""
+    if keras.backend.backend() != "tensorflow":
+        return function(iterator)
     import tensorflow as tf
 
     try:

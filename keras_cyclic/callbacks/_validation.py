@@ -53,6 +53,9 @@ class ValidationLoss:
             verbose=0,
             return_dict=True,
         )
+        if keras.backend.backend() == "torch":
+            # `evaluate` leaves PyTorch's own layers in the mode of evaluation.
+            model.train()
         if self._monitor not in logs:
             raise ValueError(
                 f"The range test records the {self._monitor!r} that `evaluate` returns, and it "

@@ -26,7 +26,7 @@ class LRRangeTest(keras.callbacks.Callback):
     or when a loss is not finite. The rate is set and the loss recorded inside the compiled step:
     the loss is that of the batch alone, with the weights before its update, as `fit` reports it
     (Dropout and BatchNormalization in training mode, regularization losses and sample weights
-    included).
+    included). On JAX and PyTorch, the test runs step by step, whatever `steps_per_execution` is.
 
     The test ends `fit` when it is done. Where the data of `fit` is shorter, the test goes round
     it again after the last epoch; there, callbacks see no batches. `kc.lr_range_test` is the
@@ -34,13 +34,12 @@ class LRRangeTest(keras.callbacks.Callback):
 
     With `restore`, the weights, the optimizer, the metrics and the random state are put back as
     soon as the test is done, and once more at the end of `fit`; also when a step, the data or
-    a callback raises, or the user interrupts them. Where something else in `fit` does, the next
-    `fit` puts them back before it starts, or call `restore_model()`. What the data itself remembers
-    is not the model's: a generator moves on, and so does the order of a `tf.data` shuffle.
+    a callback raises, or the user interrupts them. Where something else in `fit` does (on PyTorch,
+    the data too), the next `fit` puts them back before it starts, or call `restore_model()`. What
+    the data itself remembers is not the model's: a generator moves on, and so does the order of a
+    `tf.data` shuffle.
 
     A `MultiOptimizer`'s groups keep the ratios of their rates; the highest is the tested one.
-
-    Needs the TensorFlow backend.
 
     Args:
         min_lr: The learning rate of the first step. Defaults to `1e-7`.
@@ -201,12 +200,6 @@ class LRRangeTest(keras.callbacks.Callback):
 
 def check_model(model):
     """Raises if the model is not ready for a range test."""
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "The range test records losses in TensorFlow's compiled step, and so needs the "
-            "TensorFlow backend; on another, choose the learning rate yourself, as `max_lr` of "
-            f"`fit_one_cycle`. Received: backend {keras.backend.backend()}"
-        )
     if not isinstance(model, keras.Model):
         raise TypeError(
             "The range test needs a compiled `keras.Model`. "

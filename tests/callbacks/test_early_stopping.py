@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_cyclic as kc
-from tests.backends import tensorflow_only
 from tests.callbacks.seen_rates import Calls, build, seen, train
 
 S = kc.schedules
@@ -209,7 +208,6 @@ def test_unknown_direction_is_refused_as_by_keras():
             drive(cls("val_quality"), MODEL, [1.0], 1)
 
 
-@tensorflow_only("the range test records losses in its compiled step")
 def test_all_together_after_a_range_test():
     model = build(keras.optimizers.SGD(S.Triangular(0.02, 0.2, 2), momentum=0.5), 40)
     x, y = np.eye(40, dtype="float32"), np.zeros((40, 1), "float32")

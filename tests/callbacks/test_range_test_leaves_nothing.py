@@ -7,13 +7,14 @@ import tensorflow as tf
 
 import keras_cyclic as kc
 from keras_cyclic._training_state import TrainingState
-from tests.backends import tensorflow_only
-
-pytestmark = tensorflow_only("the range test records losses in its compiled step")
+from tests import backends
+from tests.backends import BACKEND
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype("float32")
 Y = (X @ RNG.normal(size=(4, 1))).astype("float32")
+# On JAX, each shape of a batch is compiled anew, for seconds.
+BATCH_SIZE = 20 if BACKEND == "jax" else 16
 TEST = {"min_lr": 1e-4, "max_lr": 10.0, "steps": 16}
 A = keras.optimizers
 OPTIMIZERS = {
@@ -25,6 +26,8 @@ OPTIMIZERS = {
     "multi": lambda: A.MultiOptimizer(A.OptimizerMap(A.Adam(0.01), {".*bias": A.SGD(0.1)})),
     "by name": lambda: "rmsprop",
 }
+if BACKEND == "jax":
+    OPTIMIZERS = {name: OPTIMIZERS[name] for name in ("schedule", "accumulated", "multi")}
 if not hasattr(A, "MultiOptimizer"):  # It came with Keras 3.15.
     del OPTIMIZERS["multi"]
 
@@ -40,6 +43,7 @@ def make_model(optimizer=lambda: A.Adam(0.01), **arguments):
             keras.layers.Dense(1),
         ]
     )
+    arguments = backends.compile_arguments(**arguments)
     model.compile(optimizer(), "mse", metrics=["mae"], **arguments)
     return model
 
@@ -55,7 +59,7 @@ def random_state():
 
 
 def train(model):
-    history = model.fit(X, Y, 16, epochs=2, verbose=0)
+    history = model.fit(X, Y, BATCH_SIZE, epochs=2, verbose=0)
     return history.history["loss"], state(model), random.random(), np.random.rand()
 
 
@@ -73,11 +77,11 @@ def test_a_fit_after_it_is_bit_for_bit_the_one_without_it(optimizer, trained):
     for tested in (False, True):
         model = make_model(OPTIMIZERS[optimizer], steps_per_execution=3)
         if trained:
-            model.fit(X, Y, 16, verbose=0)
+            model.fit(X, Y, BATCH_SIZE, verbose=0)
         if tested:
             before = state(model), random_state(), vars(model).get("history")
             function, rate = model.train_function, vars(model.optimizer)["_learning_rate"]
-            result = kc.lr_range_test(model, X, Y, batch_size=16, verbose=0, **TEST)
+            result = kc.lr_range_test(model, X, Y, batch_size=BATCH_SIZE, verbose=0, **TEST)
             assert len(result.losses) > 5
             for a, b in zip(before[0], state(model)[: len(before[0])]):
                 np.testing.assert_array_equal(a, b)
@@ -111,17 +115,17 @@ class Interrupt(keras.callbacks.Callback):
 class InterruptedStep(keras.Sequential):
     after = None
 
-    def train_step(self, data):
+    def train_step(self, *arguments):
         if self.after is not None:
             if self.after == 0:
                 raise KeyboardInterrupt
             self.after -= 1
-        return super().train_step(data)
+        return super().train_step(*arguments)
 
 
 def broken_data(count):
     for _i in range(count):
-        yield X[:16], Y[:16]
+        yield X[:BATCH_SIZE], Y[:BATCH_SIZE]
     raise Stop("no more")
 
 
@@ -140,7 +144,7 @@ def interrupted_step(model):
 def interrupted_callback(event):
     def fit(model):
         callbacks = [kc.callbacks.LRRangeTest(**TEST), Interrupt(event, KeyboardInterrupt)]
-        model.fit(X, Y, 16, epochs=3, verbose=0, callbacks=callbacks)
+        model.fit(X, Y, BATCH_SIZE, epochs=3, verbose=0, callbacks=callbacks)
 
     return fit
 
@@ -148,10 +152,11 @@ def interrupted_callback(event):
 def interrupted_validation(model):
     """Where none of the test's own code runs: the validation of `fit` itself."""
     validation = tf.data.Dataset.from_generator(
-        lambda: broken_data(0), output_signature=(tf.TensorSpec((16, 4)), tf.TensorSpec((16, 1)))
+        lambda: broken_data(0),
+        output_signature=(tf.TensorSpec((None, 4)), tf.TensorSpec((None, 1))),
     )
     test = kc.callbacks.LRRangeTest(**TEST)
-    model.fit(X, Y, 16, epochs=3, validation_data=validation, verbose=0, callbacks=[test])
+    model.fit(X, Y, BATCH_SIZE, epochs=3, validation_data=validation, verbose=0, callbacks=[test])
 
 
 @pytest.mark.parametrize(
@@ -172,7 +177,7 @@ def test_an_interrupted_test_leaves_nothing_behind(interrupted):
             layers = model.layers
             model = InterruptedStep([keras.Input((4,)), *layers])
             model.compile(A.Adam(0.01), "mse", metrics=["mae"], run_eagerly=True)
-        model.fit(X, Y, 16, verbose=0)
+        model.fit(X, Y, BATCH_SIZE, verbose=0)
         return model
 
     model = make()
@@ -187,10 +192,23 @@ def test_an_interrupted_test_leaves_nothing_behind(interrupted):
     assert_same(after, train(make()))
 
 
+def test_an_interrupt_leaves_no_averages_of_weights_in_the_model():
+    """Keras on JAX puts them in when an exception ends `fit`."""
+    model = make_model(lambda: A.SGD(0.01, use_ema=True))
+    before = model.get_weights()
+    callbacks = [kc.callbacks.LRRangeTest(**TEST), Interrupt("batch", Stop)]
+    with pytest.raises(Stop):
+        model.fit(X, Y, BATCH_SIZE, verbose=0, callbacks=callbacks)
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    assert "finalize_variable_values" not in vars(model.optimizer)
+
+
 def test_it_ends_by_itself_in_a_fit_with_everything_on():
     """Checkpoints, plateaus and validation in the same `fit` see the model put back."""
-    model = make_model(lambda: A.SGD(0.01, use_ema=True))
-    model.fit(X, Y, 16, verbose=0)
+    # Keras on JAX cannot train twice with averaged weights.
+    model = make_model(lambda: A.SGD(0.01, use_ema=BACKEND != "jax"))
+    model.fit(X, Y, BATCH_SIZE, verbose=0)
     before = state(model)
     seen = []
     callbacks = [
@@ -200,7 +218,7 @@ def test_it_ends_by_itself_in_a_fit_with_everything_on():
         ),
         keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=0, min_delta=1e9),
     ]
-    model.fit(X, Y, 16, epochs=30, validation_data=(X, Y), verbose=0, callbacks=callbacks)
+    model.fit(X, Y, BATCH_SIZE, epochs=30, validation_data=(X, Y), verbose=0, callbacks=callbacks)
     assert len(seen) == 5 or seen[-1][0]["val_loss"] < 100
     for a, b in zip(model.get_weights(), seen[-1][1]):
         np.testing.assert_array_equal(a, b)
@@ -208,17 +226,22 @@ def test_it_ends_by_itself_in_a_fit_with_everything_on():
         np.testing.assert_array_equal(a, b)
 
 
+def save_checkpoint(model, folder):
+    if BACKEND == "tensorflow":
+        tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(str(folder / "point"))
+
+
 def test_an_unbuilt_optimizer_can_still_be_checkpointed_and_compiled_anew(tmp_path):
     for optimizer in ("rmsprop", A.Adam(0.01)):
         model = make_model(lambda optimizer=optimizer: optimizer)
         kc.lr_range_test(model, X, Y, verbose=0, **TEST)
-        tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(str(tmp_path / "point"))
+        save_checkpoint(model, tmp_path)
         assert len(model.optimizer.variables) == 2
         # Without a trace of the variables that it has served in the test.
         model.layers[0].trainable = False
         model.compile(model.optimizer, "mse")
         model.fit(X, Y, verbose=0)
-        tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(str(tmp_path / "point"))
+        save_checkpoint(model, tmp_path)
         model.save(tmp_path / "model.keras")
         keras.saving.load_model(tmp_path / "model.keras")
 
@@ -231,12 +254,15 @@ def test_random_generators_that_the_data_uses_go_back():
     tf.random.set_seed(5)
 
     def draw():
-        return keras.random.normal((2,)), np.random.rand(), random.random(), tf.random.normal((2,))
+        drawn = keras.ops.convert_to_numpy(keras.random.normal((2,)))
+        if BACKEND == "tensorflow":
+            drawn = [drawn, tf.random.normal((2,))]
+        return drawn, np.random.rand(), random.random()
 
     def noisy():
         while True:
             draw()
-            yield X[:16], Y[:16]
+            yield X[:BATCH_SIZE], Y[:BATCH_SIZE]
 
     draw()
     model = make_model()

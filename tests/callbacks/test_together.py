@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import keras_cyclic as kc
-from tests.backends import tensorflow_only
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)
@@ -36,7 +35,6 @@ def test_the_rate_of_an_epochs_end_is_logged_in_any_order():
         np.testing.assert_allclose(history.history["learning_rate"], [0.1, 0.1, 0.05], rtol=1e-6)
 
 
-@tensorflow_only("the range test records losses in its compiled step")
 @pytest.mark.parametrize("first", [True, False])
 def test_a_range_test_may_stand_anywhere(first):
     rate = kc.schedules.Triangular(0.01, 0.1, step_size=4)
