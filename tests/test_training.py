@@ -305,6 +305,7 @@ def test_what_the_range_test_reads_of_a_generator_is_trained_on(capsys):
     weights, max_lr = [], None
     for _ in range(2):
         model = linear_model(momentum_sgd())
+        model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
         schedules = []
         see = At(1, lambda model=model, seen=schedules: seen.append(model.optimizer._learning_rate))
         fit(model, generator(14), None, max_lr=max_lr, epochs=2, steps_per_epoch=7, callbacks=[see])
