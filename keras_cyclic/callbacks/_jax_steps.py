@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_cyclic._fit import Fit
 from keras_cyclic.callbacks._recorded_steps import SingleSteps, train_function
 
 _PARTS = [f"{kind}_variables" for kind in ("trainable", "non_trainable", "optimizer", "metrics")]
@@ -25,6 +26,7 @@ class JaxSteps(SingleSteps):
                 "gives the learning rate to the `train_step` that is compiled there. Received: "
                 f"model of type {type(model).__name__}"
             )
+        self._fit = Fit()
         self._train_step = model.train_step
         model.train_step = self._recorded_step
         return train_function(model, steps_per_execution=1)
@@ -78,10 +80,12 @@ class JaxSteps(SingleSteps):
         self._keep(self._model._get_jax_state(**purged))
 
     def keep_variables(self):
-        optimizer = vars(self._model.optimizer)
+        optimizer, fit = self._model.optimizer, self._fit
 
         def keep(variables):
-            del optimizer["finalize_variable_values"]
+            del vars(optimizer)["finalize_variable_values"]
+            if not fit.is_running():
+                optimizer.finalize_variable_values(variables)
 
         # Which, on JAX, puts averaged weights in after an exception, too.
-        optimizer["finalize_variable_values"] = keep
+        vars(optimizer)["finalize_variable_values"] = keep
