@@ -20,7 +20,7 @@ def outcomes(tmp_path_factory):
 
 def test_two_devices_train_and_decide_as_one(outcomes):
     assert_callbacks_acted(outcomes["one"])
-    assert len(outcomes["one"]["range_test"]["losses"]) == 20
+    assert len(outcomes["one"]["range_test"]["losses"]) == 40
     assert_same(outcomes["several"], outcomes["one"])
 
 
