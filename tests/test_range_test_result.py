@@ -96,7 +96,8 @@ def model_on_digits(seed, optimizer):
     keras.utils.set_random_seed(seed)
     layers = [keras.layers.Dense(32, activation="relu"), keras.layers.Dense(10, "softmax")]
     model = keras.Sequential([keras.Input((64,)), *layers])
-    model.compile(optimizer, "sparse_categorical_crossentropy", steps_per_execution=45)
+    arguments = compile_arguments(steps_per_execution=45)
+    model.compile(optimizer, "sparse_categorical_crossentropy", **arguments)
     return model
 
 
@@ -108,14 +109,15 @@ def test_on_digits_the_suggested_rate_beats_a_tenth_and_ten_times_of_it():
         lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
         keras.optimizers.Adam,
     ]
-    for seed, optimizer in enumerate(optimizers):
-        result = kc.lr_range_test(model_on_digits(seed, optimizer(0.01)), x, y, verbose=0)
-        suggested = result.suggest()
-        losses = []
-        for rate in (suggested / 10, suggested, suggested * 10):
-            model = model_on_digits(seed, optimizer(rate))
-            model.fit(x[:1400], y[:1400], epochs=4, verbose=0)
-            losses.append(model.evaluate(x[1400:], y[1400:], verbose=0))
+    for optimizer in optimizers:
+        losses = np.zeros(3)
+        # One training may be lucky at ten times the rate; two seldom are.
+        for seed in range(2):
+            result = kc.lr_range_test(model_on_digits(seed, optimizer(0.01)), x, y, verbose=0)
+            for index, rate in enumerate(result.suggest() * np.array([0.1, 1, 10])):
+                model = model_on_digits(seed, optimizer(rate))
+                model.fit(x[:1400], y[:1400], epochs=4, verbose=0)
+                losses[index] += model.evaluate(x[1400:], y[1400:], verbose=0)
         assert losses[1] < 0.8 * min(losses[0], losses[2])
 
 
