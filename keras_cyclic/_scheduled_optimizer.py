@@ -126,13 +126,20 @@ class Schedules:
             use=lambda: self._unused.discard(target.name),
             dtype=self._dtype_of_weights,
         )
-        return ScheduledValue(hyperparameter, target.now(), target.plain)
+        value = ScheduledValue(hyperparameter, target.now(), target.plain)
+        if keras.backend.backend() == "jax" and target.name in _LIMITS:
+            return value.as_tensor()
+        return value
 
     def _dtype_of_weights(self):
         dtypes = {
             keras.backend.standardize_dtype(v.dtype) for v in self._optimizer._trainable_variables
         }
         return dtypes.pop() if len(dtypes) == 1 else "float32"
+
+
+# What optimizers give to Keras's `clip`, which takes nothing but arrays and numbers on JAX.
+_LIMITS = ("l1_regularization_strength",)
 
 
 def schedules_of(optimizer):
@@ -154,6 +161,14 @@ def _scheduled_class(original, schedules):
         with schedules.update(names):
             return original.scale_loss(self, loss)
 
+    def _clip_gradients(self, grads):
+        limit = self.clipvalue
+        if not isinstance(limit, ScheduledValue):
+            return original._clip_gradients(self, grads)
+        # Again a limit of `clip`; but Keras compares this one with 0, which no tensor allows.
+        limits = [None if g is None else limit.as_tensor(g.dtype) for g in grads]
+        return [g if v is None else ops.clip(g, -v, v) for g, v in zip(grads, limits)]
+
     def get_config(self):
         config = original.get_config(self)
         return config | {k: v for k, v in schedules.plain().items() if k in config}
@@ -167,6 +182,7 @@ def _scheduled_class(original, schedules):
         "_keras_cyclic_schedules": schedules,
         "apply": apply,
         "scale_loss": scale_loss,
+        "_clip_gradients": _clip_gradients,
         "get_config": get_config,
     }
     return types.new_class(

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
+from keras_cyclic._torch_modules import TorchModules
 from keras_cyclic._wrapped_optimizers import wrapped_optimizers
 
 _ABSENT = object()
@@ -37,10 +38,12 @@ class TrainingState:
         variables += [value for value in vars(model).values() if _is_bare_variable(value)]
         self._values = _Values(variables)
         self._metrics = _Values([v for metric in metrics(model) for v in metric.variables])
+        self._modules = TorchModules(model)
 
     def restore(self):
         """Puts the weights, the optimizers' values and the random state back."""
         self._values.restore()
+        self._modules.restore()
         self.random.restore()
 
     def restore_for_good(self):
@@ -50,6 +53,7 @@ class TrainingState:
             metric.reset_state()
         self._metrics.restore()
         self.restore()
+        self._modules.restore_for_good()
         self._unbuilt.restore()
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import keras
 
+from keras_cyclic._torch_modules import TorchModules
 from keras_cyclic._training_state import Attributes, RandomState, UnbuiltParts
 from keras_cyclic._types import Integer, Real
 from keras_cyclic.callbacks.range_test import LRRangeTest, check_model
@@ -117,6 +118,8 @@ def lr_range_test(
     random_state = RandomState()
     # On JAX and PyTorch it builds the optimizer and the metrics, too.
     unbuilt = UnbuiltParts(model)
+    # To know the shapes, it calls the model there.
+    modules = TorchModules(model)
     attributes = Attributes(model, ["history", "stop_training", "_eval_epoch_iterator"])
     try:
         x = _not_empty(x)
@@ -149,6 +152,7 @@ def lr_range_test(
         if restore:
             random_state.restore()
             unbuilt.restore()
+            modules.restore_for_good()
     return test.result
 
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_cyclic._fit import callback_list_that_called, fit_loop
+from keras_cyclic._torch_modules import in_mode
 from keras_cyclic._training_state import Attributes, TrainingState
 from keras_cyclic._wrapped_optimizers import wrapped_optimizers
 from keras_cyclic.callbacks._jax_steps import JaxSteps
@@ -25,6 +26,10 @@ _WATCHED = (
     "on_epoch_end",
     "on_train_batch_begin",
     "on_train_batch_end",
+    "on_test_begin",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+    "on_test_end",
     "on_train_end",
 )
 
@@ -199,7 +204,8 @@ class RangeTestRun:
         """
         if self._is_over:
             return
-        with self.restored_on_error():
+        # At the end of an epoch, `fit` has put PyTorch's own layers in the mode of evaluation.
+        with self.restored_on_error(), in_mode(self._model, training=True):
             if self._steps.count == 0:
                 raise ValueError("The data for the range test is empty.")
             whole_round = self._steps.count / epochs

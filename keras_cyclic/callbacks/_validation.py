@@ -3,6 +3,7 @@
 import keras
 
 from keras_cyclic import _arguments
+from keras_cyclic._torch_modules import in_mode
 
 
 class ValidationLoss:
@@ -44,18 +45,17 @@ class ValidationLoss:
     def measure(self, model):
         """The loss now."""
         x, y, sample_weight = self._arrays
-        logs = model.evaluate(
-            x,
-            y,
-            sample_weight=sample_weight,
-            batch_size=self._batch_size,
-            steps=self._steps,
-            verbose=0,
-            return_dict=True,
-        )
-        if keras.backend.backend() == "torch":
-            # `evaluate` leaves PyTorch's own layers in the mode of evaluation.
-            model.train()
+        # Which leaves PyTorch's own layers in that mode.
+        with in_mode(model, training=False):
+            logs = model.evaluate(
+                x,
+                y,
+                sample_weight=sample_weight,
+                batch_size=self._batch_size,
+                steps=self._steps,
+                verbose=0,
+                return_dict=True,
+            )
         if self._monitor not in logs:
             raise ValueError(
                 f"The range test records the {self._monitor!r} that `evaluate` returns, and it "

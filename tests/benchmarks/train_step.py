@@ -2,9 +2,10 @@
 
 Compiles one model with each of the policies, with Keras's CosineDecay and CosineDecayRestarts, and
 at a constant rate that a callback assigns before every batch, as bckenstler/CLR does. The compiled
-steps, as `fit` calls them, take turns of 50 steps. Printed are ratios to the constant rate, turn by
-turn: the median and its 95 % confidence interval. First, how the cost grows with the variables, for
-each of which AdamW asks for the rate once more.
+steps, as `fit` calls them, take turns of 50 steps. Printed are ratios to the mean of three models
+at a constant rate, turn by turn: the median and its 95 % confidence interval. The rows of those
+three show how much two models of the same kind differ on this machine. First, how the cost grows
+with the variables, for each of which AdamW asks for the rate once more.
 
     python tests/benchmarks/train_step.py [turns]
 """
@@ -26,6 +27,8 @@ ASSIGNED = "assigned before each"
 S, K = kc.schedules, keras.optimizers.schedules
 RATES = {
     "constant": 0.01,
+    "constant, a second": 0.01,
+    "constant, a third": 0.01,
     "Constant": S.Constant(0.01),
     "Triangular": S.Triangular(0.001, 0.01, 2000),
     "ExpRange": S.ExpRange(0.001, 0.01, 2000, gamma=0.9999),
@@ -41,7 +44,8 @@ RATES = {
     "Keras CosineDecayRestarts": K.CosineDecayRestarts(0.01, 100, m_mul=0.9),
     ASSIGNED: 0.01,
 }
-SOME = ("constant", "OneCycle", "CosineAnnealingWarmRestarts", "Keras CosineDecayRestarts")
+CONSTANT = tuple(RATES)[:3]
+SOME = (*CONSTANT, "OneCycle", "CosineAnnealingWarmRestarts", "Keras CosineDecayRestarts")
 OPTIMIZERS = {
     "SGD": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
     "AdamW": lambda rate: keras.optimizers.AdamW(rate, weight_decay=0.01),
@@ -67,7 +71,7 @@ def measure(make_optimizer, turns, rates=RATES, layers=3, width=256, at_once=1, 
 
 
 def show(title, seconds):
-    constant = seconds.pop("constant")
+    constant = np.mean([seconds[name] for name in CONSTANT], axis=0)
     print(f"\n{title}: {np.median(constant) * 1e6:.0f} us a step at a constant rate")
     for name, taken in seconds.items():
         print("  {:28} {:.3f} ({:.3f} to {:.3f})".format(name, *ratio(taken, constant)), flush=True)

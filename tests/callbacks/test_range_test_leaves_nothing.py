@@ -111,6 +111,10 @@ class Interrupt(keras.callbacks.Callback):
         if self.event == "epoch" and epoch == 1:
             raise self.error
 
+    def on_test_batch_end(self, batch, logs=None):
+        if self.event == "validation":
+            raise self.error
+
 
 class InterruptedStep(keras.Sequential):
     after = None
@@ -144,7 +148,8 @@ def interrupted_step(model):
 def interrupted_callback(event):
     def fit(model):
         callbacks = [kc.callbacks.LRRangeTest(**TEST), Interrupt(event, KeyboardInterrupt)]
-        model.fit(X, Y, BATCH_SIZE, epochs=3, verbose=0, callbacks=callbacks)
+        data = {"validation_data": (X, Y)} if event == "validation" else {}
+        model.fit(X, Y, BATCH_SIZE, epochs=3, verbose=0, callbacks=callbacks, **data)
 
     return fit
 
@@ -166,9 +171,10 @@ def interrupted_validation(model):
         interrupted_step,
         interrupted_callback("batch"),
         interrupted_callback("epoch"),
+        interrupted_callback("validation"),
         interrupted_validation,
     ],
-    ids=["data", "step", "batch callback", "epoch callback", "validation"],
+    ids=["data", "step", "batch callback", "epoch callback", "validation callback", "validation"],
 )
 def test_an_interrupted_test_leaves_nothing_behind(interrupted):
     def make():
