@@ -67,6 +67,22 @@ def constant(array):
     return ops.convert_to_tensor(array, array.dtype.name)
 
 
+def at(table, index):
+    """What the last axis of a table holds at `index`.
+
+    Args:
+        table: A NumPy array.
+        index: An integer tensor, never negative.
+    """
+    table = constant(table)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Keras's `take` has four ops more, to count negative indices from the end.
+        return tf.gather(table, index, axis=-1)
+    return ops.take(table, index, axis=-1)
+
+
 def to_float(steps):
     """Counted steps as a float tensor: float32, or float64 where Keras's `floatx` is."""
     return ops.cast(steps, float_dtype())
@@ -239,10 +255,9 @@ class GrowingCycles:
         within = [countable(restart, step) for restart in self.restarts]
         beyond = [restart - reached for restart, reached in zip(self.restarts, within)][1:]
         within = np.array([within[:-1], within[1:]], keras.backend.standardize_dtype(step.dtype))
-        start, end = ops.unstack(ops.take(constant(within), index, axis=1), 2)
+        start, end = ops.unstack(at(within, index), 2)
         if any(beyond):
-            beyond = constant(np.array(beyond, float_dtype()))
-            end = (end, ops.take(beyond, index))
+            end = (end, at(np.array(beyond, float_dtype()), index))
         return Move(start, end), step
 
     def starts(self):

@@ -2,11 +2,10 @@
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_cyclic import _arguments
 from keras_cyclic._types import Integer, Integers, Real, Tensor
-from keras_cyclic.schedules.clock import Cycles, constant, float_dtype, passed
+from keras_cyclic.schedules.clock import Cycles, at, float_dtype, passed
 from keras_cyclic.schedules.envelope import geometric
 from keras_cyclic.schedules.schedule import Schedule
 
@@ -80,5 +79,4 @@ class MultiStepDecay(Schedule):
 
     def learning_rate(self, step: Tensor) -> Tensor:
         rates = self.initial_lr * self.gamma ** np.arange(len(self.milestones) + 1.0)
-        rates = constant(rates.astype(float_dtype()))
-        return ops.take(rates, passed(self.milestones, step), axis=0)
+        return at(rates.astype(float_dtype()), passed(self.milestones, step))
