@@ -7,7 +7,7 @@ at a constant rate, turn by turn: the median and its 95 % confidence interval. T
 three show how much two models of the same kind differ on this machine. First, how the cost grows
 with the variables, for each of which AdamW asks for the rate once more.
 
-    python tests/benchmarks/train_step.py [turns]
+    python tests/benchmarks/train_step.py [turns] [growth, SGD or AdamW]
 """
 
 import os
@@ -77,17 +77,27 @@ def show(title, seconds):
         print("  {:28} {:.3f} ({:.3f} to {:.3f})".format(name, *ratio(taken, constant)), flush=True)
 
 
-def main(turns):
+def grow(turns):
     some = {name: RATES[name] for name in SOME}
     for layers in (3, 30, 100):
         seconds = measure(OPTIMIZERS["AdamW"], turns // 2, some, layers, width=32)
         show(f"AdamW, {2 * layers + 2} small variables", seconds)
-    for optimizer, make in OPTIMIZERS.items():
-        for at_once in (1, 50):
-            for xla in (False, True):
-                title = f"{optimizer}, {at_once} at once, XLA {'on' if xla else 'off'}"
-                show(title, measure(make, turns, at_once=at_once, xla=xla))
+
+
+def compare(optimizer, turns):
+    for at_once in (1, 50):
+        for xla in (False, True):
+            title = f"{optimizer}, {at_once} at once, XLA {'on' if xla else 'off'}"
+            show(title, measure(OPTIMIZERS[optimizer], turns, at_once=at_once, xla=xla))
+
+
+def main(turns=60, *parts):
+    for part in parts or ("growth", *OPTIMIZERS):
+        if part == "growth":
+            grow(int(turns))
+        else:
+            compare(part, int(turns))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    main(*sys.argv[1:])
