@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_cyclic._training_state import metrics
 from keras_cyclic._wrapped_optimizers import rate_ratios, real_optimizers
+from keras_cyclic.schedules.clock import at
 
 
 class TestedRates:
@@ -48,7 +49,7 @@ class TestedRates:
             index: The step's number, a Python int or an integer tensor.
         """
         for variable, table in zip(self._variables, self._tables):
-            variable.assign(keras.ops.take(keras.ops.convert_to_tensor(table), index))
+            variable.assign(at(table, index))
 
     def at(self, index):
         """The rates of one step, a list with a NumPy number for each optimizer."""

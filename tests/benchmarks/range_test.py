@@ -59,9 +59,9 @@ if __name__ == "__main__":
             ]
         )
         plain, tested = np.median(rates, axis=0)
-        ratio = np.quantile(rates[:, 1] / rates[:, 0], (0.5, 0.25, 0.75))
+        ratio, low, high = np.quantile(rates[:, 1] / rates[:, 0], (0.5, 0.25, 0.75))
         print(
             f"steps_per_execution={steps_per_execution}: fit {plain:.0f} steps/s, range test "
-            f"{tested:.0f} steps/s, ratio {{:.2f}} ({{:.2f}} to {{:.2f}})".format(*ratio),
+            f"{tested:.0f} steps/s, ratio {ratio:.2f} ({low:.2f} to {high:.2f})",
             flush=True,
         )
